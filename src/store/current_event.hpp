@@ -1,0 +1,29 @@
+// The event whose handler runs in this process, so that what it publishes inherits correlation and causation.
+#pragma once
+
+#include "domain/uuid.hpp"
+#include "pg/guard.hpp"
+
+namespace saga::store {
+
+struct CurrentEvent {
+  Datum event = 0;  // saga.event
+  std::int16_t depth = 0;
+};
+
+/// nullptr outside a handler.
+[[nodiscard]] const CurrentEvent *current_event() noexcept;
+
+/// Makes an event the current one for a scope.
+class CurrentEventScope {
+ public:
+  explicit CurrentEventScope(const CurrentEvent &event) noexcept;
+  ~CurrentEventScope();
+  CurrentEventScope(const CurrentEventScope &) = delete;
+  CurrentEventScope &operator=(const CurrentEventScope &) = delete;
+};
+
+/// Attribute of a saga.event by its number, as text; nullopt when NULL.
+[[nodiscard]] std::optional<std::string> event_text(Datum event, int attribute);
+
+}  // namespace saga::store
