@@ -29,6 +29,14 @@ inline AclResult database_connect_right(Oid database, Oid role) {
 #endif
 }
 
+inline bool owns_database(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, role);
+#else
+  return pg_database_ownercheck(database, role);
+#endif
+}
+
 inline bool may_become(Oid member, Oid role) {
 #if PG_VERSION_NUM >= 160000
   return member_can_set_role(member, role);

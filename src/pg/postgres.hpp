@@ -22,6 +22,7 @@ extern "C" {
 #include <postgres.h>
 
 #include <access/genam.h>
+#include <access/detoast.h>
 #include <access/heapam.h>
 #include <access/htup_details.h>
 #include <access/parallel.h>
@@ -40,16 +41,21 @@ extern "C" {
 #include <catalog/pg_namespace.h>
 #include <catalog/pg_proc.h>
 #include <catalog/pg_type.h>
+#include <commands/async.h>
 #include <commands/dbcommands.h>
+#include <commands/defrem.h>
 #include <commands/extension.h>
+#include <commands/prepare.h>
 #include <commands/sequence.h>
 #include <commands/trigger.h>
+#if PG_VERSION_NUM >= 150000
+#include <common/pg_prng.h>
+#endif
 #include <executor/executor.h>
 #include <executor/spi.h>
 #include <fmgr.h>
 #include <funcapi.h>
 #include <lib/stringinfo.h>
-#include <libpq/libpq-be.h>
 #include <mb/pg_wchar.h>
 #include <miscadmin.h>
 #include <nodes/makefuncs.h>

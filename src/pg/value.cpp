@@ -39,8 +39,8 @@ Param param_text(const std::optional<std::string> &value) {
 Param null_of(Oid type) { return {type, Datum{0}, true}; }
 
 std::string to_string(Datum value) {
-  const char *text = call([&] { return TextDatumGetCString(value); });
-  return std::string(text);
+  const char *characters = call([&] { return text_to_cstring(DatumGetTextPP(value)); });
+  return std::string(characters);
 }
 
 domain::Uuid to_uuid(Datum value) {

@@ -35,6 +35,8 @@ std::uint64_t config_version() {
     pg::call([] {
       CacheRegisterRelcacheCallback(saga_relcache_callback, Datum{0});
       CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, saga_syscache_callback, Datum{0});
+      CacheRegisterSyscacheCallback(AUTHOID, saga_syscache_callback, Datum{0});
+      CacheRegisterSyscacheCallback(PROCOID, saga_syscache_callback, Datum{0});
       CacheRegisterSyscacheCallback(NAMESPACEOID, saga_syscache_callback, Datum{0});
     });
     registered = true;

@@ -26,6 +26,9 @@ constinit pg::Statement kGroups{
 
 #undef SAGA_SUBSCRIPTION_COLUMNS
 
+constinit pg::Statement kBlock{
+    "UPDATE saga.subscription SET paused_reason = $2 WHERE subscription_id = $1 AND paused_reason IS NULL"};
+
 std::int64_t micros(const pg::Row &row, int column) {
   return pg::interval_micros(*DatumGetIntervalP(row.datum(column)));
 }
@@ -114,6 +117,10 @@ std::optional<Subscription> find_subscription(int topic_id, std::string_view con
   const pg::Rows rows = pg::run(kByGroup, {pg::param(topic_id), pg::param(consumer_group)});
   if (rows.empty()) return std::nullopt;
   return read(rows[0]);
+}
+
+void block_subscription(int id, const std::string &reason) {
+  pg::run(kBlock, {pg::param(id), pg::param(std::string_view(reason))});
 }
 
 Subscription subscription(const Topic &topic, std::string_view consumer_group) {

@@ -40,6 +40,9 @@ std::vector<Subscription> all_subscriptions();
 std::optional<Subscription> subscription_by_id(int id);
 std::optional<Subscription> find_subscription(int topic_id, std::string_view consumer_group);
 
+/// A worker found that the handler cannot be run: the subscription pauses until resume() confirms it.
+void block_subscription(int id, const std::string &reason);
+
 /// Throws SG011 (unknown consumer group, with the ones there are).
 Subscription subscription(const Topic &topic, std::string_view consumer_group);
 

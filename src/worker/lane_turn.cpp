@@ -5,9 +5,10 @@
 #include "domain/error_class.hpp"
 #include "pg/clock.hpp"
 #include "pg/identity.hpp"
+#include "pg/random.hpp"
 #include "pg/settings.hpp"
 #include "worker/fault_points.hpp"
-#include "worker/random.hpp"
+
 
 namespace saga::worker {
 
@@ -50,7 +51,7 @@ bool is_conflict(const pg::Error &error) {
 
 domain::Uuid new_id() {
   const auto unix_us = GetCurrentTimestamp() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-  return domain::uuid_v7(static_cast<std::uint64_t>(unix_us / 1000), random_bits(), random_bits());
+  return domain::uuid_v7(static_cast<std::uint64_t>(unix_us / 1000), pg::random_bits(), pg::random_bits());
 }
 
 }  // namespace
@@ -446,7 +447,7 @@ Disposition LaneTurn::judge(const Item &item, HandlerResult run) {
   state.conflicts = claim_.conflicts;
   state.crashes = static_cast<std::uint16_t>(item.crashes > 0 ? item.crashes - 1 : 0);
   state.age = domain::Millis{(GetCurrentTimestamp() - item.published_at) / 1000};
-  d.decision = domain::decide(failure, state, subscription_.policy, random_fraction());
+  d.decision = domain::decide(failure, state, subscription_.policy, pg::random_fraction());
   const auto error_class = domain::classify(failure.sqlstate, failure.message);
   if (d.decision.outcome == domain::Outcome::Conflict || d.decision.outcome == domain::Outcome::Interrupted ||
       (error_class == domain::ErrorClass::Conflict && d.run.cause == domain::Cause::Error)) {
@@ -503,7 +504,7 @@ void LaneTurn::charge_conflict(const std::vector<Item> &items, bool fresh, const
   domain::EventState state;
   state.attempts = static_cast<std::uint16_t>(items[0].attempts);
   state.age = domain::Millis{(GetCurrentTimestamp() - items[0].published_at) / 1000};
-  d.decision = domain::decide(failure, state, subscription_.policy, random_fraction());
+  d.decision = domain::decide(failure, state, subscription_.policy, pg::random_fraction());
   d.due_at = GetCurrentTimestamp() + d.decision.delay.count() * 1000;
   std::vector<Disposition> done;
   done.push_back(std::move(d));

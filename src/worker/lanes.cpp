@@ -27,6 +27,16 @@ bool claimable(const SharedState &s, const LaneEntry &lane, std::int64_t now_us,
          subscription.running < subscription.concurrency && has_work(s, lane, wall_now);
 }
 
+/// More lanes are ready than this worker can take: the next idle one of its role comes too.
+void wake_another(SharedState &s, Oid database, Oid role) noexcept {
+  for (WorkerSlot &w : s.workers) {
+    if (w.state == WorkerState::Free || w.database != database || w.role != role) continue;
+    if (pg_atomic_read_u32(&w.asleep) == 0 || pg_atomic_exchange_u32(&w.asleep, 0) == 0) continue;
+    set_latch_of(w.process);
+    return;
+  }
+}
+
 int free_subscription(SharedState &s) noexcept {
   for (int i = 0; i < kSubscriptionsMax; ++i) {
     if (!OidIsValid(s.subscriptions[i].database)) {
@@ -100,15 +110,18 @@ std::optional<Claim> claim_lane(int worker, Oid database, Oid role) noexcept {
   const TimestampTz wall_now = GetCurrentTimestamp();
   pg::LockGuard guard{s.lock, LW_EXCLUSIVE};
   int best = -1;
+  int ready = 0;
   for (int i = 0; i < s.lanes_used; ++i) {
     const LaneEntry &lane = s.lanes[i];
     if (lane.subscription < 0) continue;
     const SubscriptionEntry &subscription = s.subscriptions[lane.subscription];
     if (subscription.database != database || subscription.role != role) continue;
-    if (best >= 0 && s.lanes[best].last_served <= lane.last_served) continue;
-    if (claimable(s, lane, now_us, wall_now)) best = i;
+    if (!claimable(s, lane, now_us, wall_now)) continue;
+    ++ready;
+    if (best < 0 || lane.last_served < s.lanes[best].last_served) best = i;
   }
   if (best < 0) return std::nullopt;
+  if (ready > 1) wake_another(s, database, role);
   LaneEntry &lane = s.lanes[best];
   SubscriptionEntry &subscription = s.subscriptions[lane.subscription];
   lane.claimed_by = worker;
@@ -162,6 +175,20 @@ void release_all_of(int worker, int suspects) noexcept {
     lane.stopped_event = slot.event_id;
     if (!hard_stopped) lane.suspect_left = std::max(lane.suspect_left, suspects);
   }
+}
+
+bool lane_is_ready(Oid database, Oid role) noexcept {
+  SharedState &s = shared_state_unchecked();
+  const std::int64_t now_us = pg::monotonic_us();
+  const TimestampTz wall_now = GetCurrentTimestamp();
+  pg::LockGuard guard{s.lock, LW_SHARED};
+  for (int i = 0; i < s.lanes_used; ++i) {
+    const LaneEntry &lane = s.lanes[i];
+    if (lane.subscription < 0) continue;
+    const SubscriptionEntry &subscription = s.subscriptions[lane.subscription];
+    if (subscription.database == database && subscription.role == role && claimable(s, lane, now_us, wall_now)) return true;
+  }
+  return false;
 }
 
 std::int64_t next_due_us(Oid database, Oid role) noexcept {

@@ -42,6 +42,9 @@ void release_lane(const Claim &claim, const TurnEnd &end) noexcept;
 /// Gives back whatever a dead worker held. suspects: so many events of those lanes run alone and marked next.
 void release_all_of(int worker, int suspects) noexcept;
 
+/// Whether claim_lane() would find one.
+bool lane_is_ready(Oid database, Oid role) noexcept;
+
 /// Monotonic time at which a lane of this role has something due; INT64_MAX: nothing.
 std::int64_t next_due_us(Oid database, Oid role) noexcept;
 

@@ -1,6 +1,8 @@
 #include "worker/wakeup.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/guard.hpp"
+#include "worker/processes.hpp"
 
 namespace saga::worker {
 
@@ -79,6 +81,25 @@ void announce() noexcept {
   if (my_database->engine_process < 0) set_latch_of(s.launcher_process);
 }
 
+/// Our processes must not stand in the way of DROP DATABASE, RENAME or CREATE DATABASE ... TEMPLATE.
+void leave_affected_database(Node *statement) {
+  const char *name = nullptr;
+  if (IsA(statement, DropdbStmt)) name = reinterpret_cast<DropdbStmt *>(statement)->dbname;
+  if (IsA(statement, RenameStmt) && reinterpret_cast<RenameStmt *>(statement)->renameType == OBJECT_DATABASE) {
+    name = reinterpret_cast<RenameStmt *>(statement)->subname;
+  }
+  if (IsA(statement, CreatedbStmt)) {
+    ListCell *cell = nullptr;
+    foreach (cell, reinterpret_cast<CreatedbStmt *>(statement)->options) {
+      auto *option = lfirst_node(DefElem, cell);
+      if (std::strcmp(option->defname, "template") == 0 && option->arg != nullptr) name = defGetString(option);
+    }
+  }
+  if (name == nullptr) return;
+  const Oid database = get_database_oid(name, true);
+  if (OidIsValid(database) && pg::compat::owns_database(database, GetUserId())) leave_database(database);
+}
+
 bool has_news() noexcept { return pending.published || pending.everything || pending.config; }
 
 extern "C" {
@@ -102,6 +123,7 @@ static void saga_xact_callback(XactEvent event, void *) {
 static void saga_process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
                                  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
                                  DestReceiver *destination, QueryCompletion *completion) {
+  leave_affected_database(statement->utilityStmt);
   if (previous_utility_hook != nullptr) {
     previous_utility_hook(statement, query, read_only_tree, context, params, environment, destination, completion);
   } else {

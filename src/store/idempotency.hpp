@@ -1,0 +1,19 @@
+// Ids and keys that publishers gave: a repeat returns the first id, a repeat that says something else is an error.
+#pragma once
+
+#include "store/topics.hpp"
+
+namespace saga::store {
+
+struct GivenId {
+  std::uint16_t slot = 0;
+  std::string given;            // the id or key as the caller wrote it
+  domain::Uuid event_id;
+  domain::Uuid fingerprint;     // of topic, key, type and payload
+};
+
+/// False: the same event was published before under this id. Waits for a concurrent publisher of the id to end.
+/// Throws SG022 when the id was used for another event. publisher is the caller, taken before the OwnerScope.
+bool remember_id(const Topic &topic, Oid publisher, const GivenId &id);
+
+}  // namespace saga::store
