@@ -21,6 +21,7 @@ inline constexpr SqlState kUnknownTopic = sqlstate("SG010");
 inline constexpr SqlState kUnknownConsumerGroup = sqlstate("SG011");
 inline constexpr SqlState kUnknownEvent = sqlstate("SG012");
 inline constexpr SqlState kUnknownDeadLetter = sqlstate("SG013");
+inline constexpr SqlState kNotParked = sqlstate("SG014");
 inline constexpr SqlState kInvalidOption = sqlstate("SG020");
 inline constexpr SqlState kAlreadyExists = sqlstate("SG021");
 inline constexpr SqlState kIdConflict = sqlstate("SG022");

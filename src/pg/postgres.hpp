@@ -73,6 +73,7 @@ extern "C" {
 #include <storage/proc.h>
 #include <storage/procarray.h>
 #include <storage/shmem.h>
+#include <tcop/pquery.h>
 #include <tcop/tcopprot.h>
 #include <tcop/utility.h>
 #include <utils/acl.h>
@@ -84,11 +85,13 @@ extern "C" {
 #include <utils/fmgroids.h>
 #include <utils/guc.h>
 #include <utils/inval.h>
+#include <utils/json.h>
 #include <utils/jsonb.h>
 #include <utils/lsyscache.h>
 #include <utils/memutils.h>
 #include <utils/portal.h>
 #include <utils/ps_status.h>
+#include <utils/regproc.h>
 #include <utils/rel.h>
 #include <utils/resowner.h>
 #include <utils/snapmgr.h>

@@ -1,0 +1,106 @@
+# A handler worker is killed with SIGKILL at the four points that matter: before the handler, after it, before the
+# commit and after it. The server restarts its processes; every event is processed exactly once, in order, while the
+# publishers come and go with the server.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use PostgreSQL::Test::Utils;
+use SagaLedger qw(saga_node fault_points_built set_fault wait_fault_taken wait_server_up wait_until);
+use Test::More;
+
+my $node = saga_node('kill');
+my $ledger = SagaLedger->new($node);
+
+$ledger->sql(<<'SQL');
+SELECT saga.create_topic('orders', partitions => 4);
+SELECT saga.subscribe('orders', 'record_effect', consumer_group => 'billing');
+SELECT saga.subscribe('orders', 'record_effect', consumer_group => 'audit', ordering => 'topic');
+SQL
+
+my %groups = (orders => [ 'billing', 'audit' ]);
+my $seq = 0;
+
+# Transactions of one, two or three events of a few keys; ids grow for ever, so that no two rounds share one.
+sub transactions
+{
+	my ($client, $count) = @_;
+	my @transactions;
+	for my $i (1 .. $count)
+	{
+		push @transactions, [ map { { topic => 'orders', key => "$client-" . ($i % 5), seq => ++$seq } } 1 .. 1 + $i % 3 ];
+	}
+	return @transactions;
+}
+
+SKIP:
+{
+	skip 'the library was built without fault points', 4 unless fault_points_built($node);
+	for my $point (qw(before_handler after_handler before_commit after_commit))
+	{
+		subtest "SIGKILL $point" => sub {
+			my @publishers = map { $ledger->start_publisher(transactions("$point-$_", 40)) } 1 .. 2;
+			wait_until('publishing is on its way', sub { $ledger->acknowledged($publishers[0]) >= 5 });
+			set_fault($node, $point, 'kill');
+			wait_fault_taken($node, $point);
+			wait_server_up($node);
+			$ledger->finish_publisher($_) for @publishers;
+			$ledger->wait_until_idle;
+			$ledger->check("after SIGKILL $point", groups => \%groups);
+		};
+	}
+}
+
+# The same without fault points: whatever a worker is just doing.
+subtest 'SIGKILL of busy workers' => sub {
+	my @publishers = map { $ledger->start_publisher(transactions("busy-$_", 120)) } 1 .. 2;
+	for my $round (1 .. 3)
+	{
+		wait_until('publishing goes on', sub { $ledger->acknowledged($publishers[0]) >= 25 * $round });
+		my $pid = '';
+		wait_until('a worker runs', sub {
+			my ($out, $err) = ('', '');
+			$node->psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_saga worker' ORDER BY random() LIMIT 1},
+				stdout => \$out, stderr => \$err);
+			$pid = $out;
+			return $pid =~ /^\d+$/;
+		});
+		kill 'KILL', $pid;
+		wait_until('the server notices', sub { !kill 0, $pid });
+		wait_server_up($node);
+	}
+	$ledger->finish_publisher($_) for @publishers;
+	$ledger->wait_until_idle;
+	$ledger->check('after three SIGKILLs', groups => \%groups);
+};
+
+# An event that takes its process with it: once among others, then alone and marked until the limit. The others live.
+subtest 'poison' => sub {
+	$ledger->sql(<<'SQL');
+CREATE FUNCTION poisoned(event saga.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF event.payload ? 'poison' THEN
+    COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID';
+    PERFORM pg_sleep(60);
+  END IF;
+  PERFORM public.record_effect(event);
+END $$;
+SELECT saga.create_topic('risky', partitions => 1);
+SELECT saga.subscribe('risky', 'poisoned', consumer_group => 'victim');
+SELECT saga.pause('risky', 'victim', 'collect first');
+SQL
+	my @events = map { { topic => 'risky', key => 'k' . ($_ % 3), seq => $_ } } 1 .. 9;
+	$events[4]{payload} = { poison => 1 };
+	$ledger->publish_all(map { [$_] } @events);
+	my $poison = $ledger->sql(q{SELECT event_id FROM saga.event_production_log WHERE topic = 'risky' AND payload ? 'poison'});
+	$ledger->sql(q{SELECT saga.resume('risky', 'victim', 'go')});
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM saga.dead_letters WHERE topic = 'risky'})
+	  or diag($ledger->state_of_affairs);
+	$ledger->wait_until_idle;
+	is($ledger->sql(q{SELECT reason || ' ' || attempts FROM saga.dead_letters WHERE topic = 'risky'}), 'crashed 0', 'a dead letter: crashed, no attempt counted');
+	$ledger->check('the others were processed', groups => { risky => ['victim'] }, statuses => { $poison => 'FAILED' }, dead_letters => 1);
+};
+
+$node->stop;
+done_testing();
