@@ -194,11 +194,11 @@ COMMENT ON TABLE saga.attempt_v1 IS 'Every failed attempt.';
 
 -- ------------------------------------------------------------------------------------------ bulk: plain
 CREATE TABLE saga.tick_v1 (
-  xmax xid8 NOT NULL,
+  next_xid xid8 NOT NULL,
   era int NOT NULL,
   snapshot pg_snapshot NOT NULL,
   taken_at timestamptz NOT NULL,
-  PRIMARY KEY (era, xmax)
+  PRIMARY KEY (era, next_xid)
 );
 CREATE INDEX tick_v1_taken_at_idx ON saga.tick_v1 (era, taken_at);
 COMMENT ON TABLE saga.tick_v1 IS 'Snapshots taken while something is published: they cut backlogs and find a time.';
@@ -318,9 +318,22 @@ CREATE TABLE saga.audit_v1 (
 CREATE INDEX audit_v1_at_idx ON saga.audit_v1 (at);
 COMMENT ON TABLE saga.audit_v1 IS 'Every operator action; read it through the view audit_log.';
 
-SELECT pg_catalog.pg_extension_config_dump(name, '')
-FROM unnest(ARRAY['saga.position_seq', 'saga.topic_id_seq', 'saga.subscription_id_seq', 'saga.segment_seq',
-                  'saga.parked_seq', 'saga.outcome_seq', 'saga.audit_seq',
-                  'saga.installation', 'saga.topic', 'saga.topic_grant', 'saga.subscription', 'saga.segment',
-                  'saga.tick_v1', 'saga.progress_v1', 'saga.parked_v1', 'saga.dead_letter_v1', 'saga.staged_v1',
-                  'saga.idempotency_v1', 'saga.audit_v1']::regclass[]) AS name;
+SELECT pg_catalog.pg_extension_config_dump('saga.position_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.topic_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.subscription_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.segment_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.parked_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.outcome_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.audit_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.installation', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.topic', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.topic_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.subscription', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.segment', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.tick_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.progress_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.parked_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.dead_letter_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.staged_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.idempotency_v1', '');
+SELECT pg_catalog.pg_extension_config_dump('saga.audit_v1', '');

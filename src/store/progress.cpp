@@ -16,13 +16,13 @@ constinit pg::Statement kAppend{
     " VALUES ($1, $2::int2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"};
 
 constinit pg::Statement kTickAfter{
-    "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND xmax > $2 ORDER BY xmax LIMIT 1"};
+    "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND next_xid > $2 ORDER BY next_xid LIMIT 1"};
 
 constinit pg::Statement kTickBefore{
     "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND taken_at <= $2 ORDER BY taken_at DESC LIMIT 1"};
 
 constinit pg::Statement kAppendTick{
-    "INSERT INTO saga.tick_v1 (xmax, era, snapshot, taken_at)"
+    "INSERT INTO saga.tick_v1 (next_xid, era, snapshot, taken_at)"
     " SELECT pg_catalog.pg_snapshot_xmax(s), $1, s, pg_catalog.clock_timestamp()"
     "   FROM pg_catalog.pg_current_snapshot() s"
     " ON CONFLICT DO NOTHING"};

@@ -4,6 +4,7 @@
 
 #include "pg/clock.hpp"
 #include "pg/identity.hpp"
+#include "pg/memory.hpp"
 #include "pg/settings.hpp"
 #include "store/maintenance.hpp"
 #include "store/progress.hpp"
@@ -194,7 +195,10 @@ bool Engine::throttled(Oid role) const {
 /// One more worker per role that has lanes waiting and nobody idle, every kGrowthUs.
 void Engine::grow_pool() {
   const std::int64_t now = pg::monotonic_us();
-  if (now < next_growth_us_) return;
+  if (now < next_growth_us_) {
+    demand_left_ = true;  // unknown: look when the time has come
+    return;
+  }
   pg_atomic_write_u32(&database_.workers_wanted, 0);
   std::array<Demand, kRolesMax> demands{};
   std::int64_t due = 0;
@@ -205,6 +209,7 @@ void Engine::grow_pool() {
     const Demand &d = demands[static_cast<std::size_t>(i)];
     if (d.lanes == 0) continue;
     demand_left_ = true;
+    if (d.idle > 0) wake_idle_worker(MyDatabaseId, d.role);
     if (d.idle > 0 || throttled(d.role)) continue;
     if (workers >= pg::settings::max_workers) {
       if (d.workers == 0) make_room(d.role);
@@ -359,10 +364,10 @@ void run_engine() {
   {
     pg::LockGuard guard{shared_state().lock, LW_EXCLUSIVE};
     entry->state = installed ? DatabaseState::Served : DatabaseState::Absent;
+    entry->not_before_us = 0;
     if (installed) {
       entry->engine_process = MyProc->pgprocno;
       entry->engine_pid = MyProcPid;
-      entry->not_before_us = 0;
     }
   }
   if (!installed) return;

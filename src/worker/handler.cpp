@@ -18,7 +18,7 @@ std::int64_t snooze_us = 0;
 volatile sig_atomic_t plain_cancel = 0;  // pg_cancel_backend, which names no event
 
 constinit pg::Statement kResolve{
-    "SELECT p.oid::int8, p.prorettype = 'pg_catalog.jsonb'::pg_catalog.regtype, r.rolname"
+    "SELECT p.oid::int8, p.prorettype = 'pg_catalog.jsonb'::pg_catalog.regtype, r.rolname::text"
     "  FROM pg_catalog.pg_proc p LEFT JOIN pg_catalog.pg_roles r ON r.oid = p.proowner"
     " WHERE p.oid = pg_catalog.to_regprocedure($1)"};
 

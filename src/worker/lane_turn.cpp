@@ -372,12 +372,14 @@ void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_
       done.push_back(std::move(d));
     }
     const Disposition &last = done.back();
-    if (last.kind != Disposition::Kind::Failed || !item.key || !holds_keys()) continue;
+    if (last.kind != Disposition::Kind::Failed || !holds_keys()) continue;
     const bool again = last.decision.outcome == domain::Outcome::Retry || last.decision.outcome == domain::Outcome::Snoozed ||
                        (last.decision.outcome == domain::Outcome::Dead && subscription_.halt_on_exhausted);
-    if (again && subscription_.ordering == store::Ordering::Key) held_.push_back(*item.key);
-    if (again) stopped.push_back(*item.key);
-    if (again && subscription_.ordering == store::Ordering::Topic) break;
+    if (!again) continue;
+    if (subscription_.ordering == store::Ordering::Topic) break;
+    if (!item.key) continue;
+    held_.push_back(*item.key);
+    stopped.push_back(*item.key);
   }
   force_deferred_constraints();
 }

@@ -27,16 +27,6 @@ bool claimable(const SharedState &s, const LaneEntry &lane, std::int64_t now_us,
          subscription.running < subscription.concurrency && has_work(s, lane, wall_now);
 }
 
-/// More lanes are ready than this worker can take: the next idle one of its role comes too.
-void wake_another(SharedState &s, Oid database, Oid role) noexcept {
-  for (WorkerSlot &w : s.workers) {
-    if (w.state == WorkerState::Free || w.database != database || w.role != role) continue;
-    if (pg_atomic_read_u32(&w.asleep) == 0 || pg_atomic_exchange_u32(&w.asleep, 0) == 0) continue;
-    set_latch_of(w.process);
-    return;
-  }
-}
-
 int free_subscription(SharedState &s) noexcept {
   for (int i = 0; i < kSubscriptionsMax; ++i) {
     if (!OidIsValid(s.subscriptions[i].database)) {
@@ -104,6 +94,15 @@ bool add_subscription(SharedState &s, Oid database, const store::Subscription &w
 
 }  // namespace
 
+void wake_idle_worker(Oid database, Oid role) noexcept {
+  for (WorkerSlot &w : shared_state_unchecked().workers) {
+    if (w.state == WorkerState::Free || w.database != database || w.role != role) continue;
+    if (pg_atomic_read_u32(&w.asleep) == 0 || pg_atomic_exchange_u32(&w.asleep, 0) == 0) continue;
+    set_latch_of(w.process);
+    return;
+  }
+}
+
 std::optional<Claim> claim_lane(int worker, Oid database, Oid role) noexcept {
   SharedState &s = shared_state_unchecked();
   const std::int64_t now_us = pg::monotonic_us();
@@ -121,7 +120,7 @@ std::optional<Claim> claim_lane(int worker, Oid database, Oid role) noexcept {
     if (best < 0 || lane.last_served < s.lanes[best].last_served) best = i;
   }
   if (best < 0) return std::nullopt;
-  if (ready > 1) wake_another(s, database, role);
+  if (ready > 1) wake_idle_worker(database, role);  // more than this worker can take
   LaneEntry &lane = s.lanes[best];
   SubscriptionEntry &subscription = s.subscriptions[lane.subscription];
   lane.claimed_by = worker;

@@ -48,6 +48,9 @@ bool lane_is_ready(Oid database, Oid role) noexcept;
 /// Monotonic time at which a lane of this role has something due; INT64_MAX: nothing.
 std::int64_t next_due_us(Oid database, Oid role) noexcept;
 
+/// Sets the latch of one worker of the role that sleeps.
+void wake_idle_worker(Oid database, Oid role) noexcept;
+
 /// Work that waits per role, for the engine's decision how many workers to start.
 struct Demand {
   Oid role;

@@ -126,7 +126,8 @@ const store::Subscription *PoolWorker::subscription(int id) {
 void PoolWorker::serve(const Claim &claim) {
   TurnEnd end;
   end.next_due = DT_NOEND;
-  end.read_all = true;
+  // Of a lane whose turn does not run (paused, just changed) nothing was read: it is looked at again soon.
+  end.not_before_us = pg::monotonic_us() + kTroubleUs / 10;
   const store::Subscription *found = nullptr;
   try {
     found = subscription(claim.subscription_id);

@@ -108,6 +108,8 @@ static void saga_xact_callback(XactEvent event, void *) {
   if (!has_news()) return;
   switch (event) {
     case XACT_EVENT_COMMIT:
+      // News of settings must not overtake the invalidation messages, which are sent a little later.
+      if (pending.config) break;
       announce();
       clear();
       break;
@@ -118,6 +120,12 @@ static void saga_xact_callback(XactEvent event, void *) {
     default:
       break;
   }
+}
+
+static void saga_release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *) {
+  if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level || !pending.config) return;
+  announce();
+  clear();
 }
 
 static void saga_process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
@@ -135,6 +143,7 @@ static void saga_process_utility(PlannedStmt *statement, const char *query, bool
   find_my_database();
   pending.published = true;
   pending.everything = true;
+  pending.config = true;  // it may have subscribed
 }
 
 }  // extern "C"
@@ -143,6 +152,7 @@ static void saga_process_utility(PlannedStmt *statement, const char *query, bool
 
 void install_wakeup() {
   RegisterXactCallback(saga_xact_callback, nullptr);
+  RegisterResourceReleaseCallback(saga_release_callback, nullptr);
   previous_utility_hook = ProcessUtility_hook;
   ProcessUtility_hook = saga_process_utility;
 }

@@ -20,7 +20,7 @@ RESET client_min_messages;
 SELECT saga.create_topic('t_orders');
 SELECT topic, partitions, retention, on_invalid, envelope, owner = current_user AS own FROM saga.topics
  WHERE topic LIKE 't\_%';
-SELECT saga.create_topic('t_loans', partitions => 4, retention => '2 days', on_invalid => 'reject', envelope => true);
+SELECT saga.create_topic('t_loans', partitions => 4, retention => '50 hours', on_invalid => 'reject', envelope => true);
 SELECT topic, partitions, retention, on_invalid, envelope FROM saga.topics WHERE topic LIKE 't\_%' ORDER BY topic;
 SELECT saga.create_topic('t_orders', if_not_exists => true);
 SELECT action, subject, reason, before, after FROM saga.audit_v1 WHERE subject IN ('t_orders', 't_loans') ORDER BY number;
@@ -46,16 +46,16 @@ SELECT count(*) FROM saga.topics WHERE topic = 't_bad';
 
 -- A topic is there for its own transaction, and gone with its rollback.
 BEGIN;
-SELECT saga.create_topic('t_passing', retention => '5 days');
+SELECT saga.create_topic('t_passing', retention => '90 hours');
 SELECT topic FROM saga.topics WHERE topic = 't_passing';
 ROLLBACK;
 SELECT count(*) FROM saga.topics WHERE topic = 't_passing';
-SELECT count(*) FROM saga.segment WHERE retention = '5 days';
+SELECT count(*) FROM saga.segment WHERE retention = '90 hours';
 
 -- One open segment per retention class, with its leaves: no members of the extension, owned by its owner, indexed.
-SELECT retention, count(*) FROM saga.segment WHERE closed_at IS NULL AND retention IN ('7 days', '2 days')
+SELECT retention, count(*) FROM saga.segment WHERE closed_at IS NULL AND retention IN ('7 days', '50 hours')
  GROUP BY retention ORDER BY retention;
-SELECT segment_id AS segment FROM saga.segment WHERE retention = '2 days' AND closed_at IS NULL \gset
+SELECT segment_id AS segment FROM saga.segment WHERE retention = '50 hours' AND closed_at IS NULL \gset
 SELECT i.inhparent::regclass AS parent, c.relowner = e.extowner AS owned,
        EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') AS member,
        (SELECT string_agg(replace(pg_get_indexdef(x.indexrelid), '_s' || :segment, ''), E'\n' ORDER BY x.indexrelid)
@@ -64,10 +64,10 @@ SELECT i.inhparent::regclass AS parent, c.relowner = e.extowner AS owned,
  WHERE c.relname LIKE '%\_v1\_s' || :segment ORDER BY c.oid;
 
 -- Changes.
-SELECT saga.alter_topic('t_loans', retention => '3 days');
+SELECT saga.alter_topic('t_loans', retention => '70 hours');
 SELECT saga.alter_topic('t_loans', on_invalid => 'record');
 SELECT topic, retention, on_invalid FROM saga.topics WHERE topic = 't_loans';
-SELECT count(*) FROM saga.segment WHERE retention = '3 days' AND closed_at IS NULL;
+SELECT count(*) FROM saga.segment WHERE retention = '70 hours' AND closed_at IS NULL;
 SELECT * FROM error_of($$SELECT saga.alter_topic('t_loans', retention => '-1 day')$$);
 SELECT * FROM error_of($$SELECT saga.alter_topic('t_loans', on_invalid => 'x')$$);
 SELECT * FROM error_of($$SELECT saga.alter_topic('t_nowhere', retention => '1 day')$$);
@@ -76,25 +76,25 @@ SELECT * FROM error_of($$SELECT saga.alter_topic(NULL)$$);
 -- Maintenance: an old segment is closed and its successor opened.
 SELECT saga.pause_all('test of topics');
 SELECT saga.publish('t_loans', '{"n": 1}', key => 'a') IS NOT NULL AS published;
-SELECT segment_id AS first_segment FROM saga.segment WHERE retention = '3 days' \gset
+SELECT segment_id AS first_segment FROM saga.segment WHERE retention = '70 hours' \gset
 CALL saga.run_maintenance();
-SELECT count(*) FROM saga.segment WHERE retention = '3 days';
+SELECT count(*) FROM saga.segment WHERE retention = '70 hours';
 UPDATE saga.segment SET opened_at = opened_at - interval '10 hours' WHERE segment_id = :first_segment;
 CALL saga.run_maintenance();
 SELECT segment_id = :first_segment AS first, closed_at IS NOT NULL AS closed FROM saga.segment
- WHERE retention = '3 days' ORDER BY segment_id;
+ WHERE retention = '70 hours' ORDER BY segment_id;
 SELECT saga.publish('t_loans', '{"n": 2}', key => 'a') IS NOT NULL AS published;
 SELECT payload, segment_id = :first_segment AS first FROM saga.event_v1 e
- WHERE segment_id IN (SELECT segment_id FROM saga.segment WHERE retention = '3 days') ORDER BY "position";
+ WHERE segment_id IN (SELECT segment_id FROM saga.segment WHERE retention = '70 hours') ORDER BY "position";
 -- The segment of a class that no topic uses is closed without a successor.
-UPDATE saga.segment SET opened_at = opened_at - interval '10 hours' WHERE retention = '2 days';
+UPDATE saga.segment SET opened_at = opened_at - interval '10 hours' WHERE retention = '50 hours';
 CALL saga.run_maintenance();
-SELECT count(*), count(closed_at) AS closed FROM saga.segment WHERE retention = '2 days';
+SELECT count(*), count(closed_at) AS closed FROM saga.segment WHERE retention = '50 hours';
 
 -- A closed segment stays as long as a consumer group has to read it, or a parked event lives there.
 CREATE FUNCTION t_handler(event saga.event) RETURNS void LANGUAGE sql AS '';
 SELECT saga.subscribe('t_loans', 't_handler', start_from => 'earliest');
-SELECT segment_id AS first_segment FROM saga.segment WHERE retention = '3 days' ORDER BY segment_id LIMIT 1 \gset
+SELECT segment_id AS first_segment FROM saga.segment WHERE retention = '70 hours' ORDER BY segment_id LIMIT 1 \gset
 UPDATE saga.segment SET closed_at = closed_at - interval '4 days' WHERE segment_id = :first_segment;
 CALL saga.run_maintenance();
 SELECT count(*) AS unread FROM saga.segment WHERE segment_id = :first_segment;

@@ -28,8 +28,8 @@ for my $mode (qw(immediate fast immediate))
 {
 	subtest "$mode stop in the middle" => sub {
 		my $round = ++$seq;
-		my @publishers = map { $ledger->start_publisher(transactions("$mode-$round-$_", 60)) } 1 .. 2;
-		wait_until('publishing is on its way', sub { $ledger->acknowledged($publishers[0]) >= 20 });
+		my @publishers = map { $ledger->start_publisher(transactions("$mode-$round-$_", 200)) } 1 .. 2;
+		wait_until('publishing is on its way', sub { $ledger->acknowledged($publishers[0]) >= 5 });
 		$node->stop($mode);
 		$node->start;
 		$ledger->finish_publisher($_) for @publishers;
