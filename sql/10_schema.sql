@@ -300,7 +300,7 @@ CREATE TABLE saga.idempotency_v1 (
   event_id uuid NOT NULL,
   fingerprint bytea NOT NULL,
   created_at timestamptz NOT NULL,
-  PRIMARY KEY (slot, publisher_oid, topic_id, given_id)
+  PRIMARY KEY (slot, publisher_oid, given_id, topic_id)
 );
 CREATE INDEX idempotency_v1_created_at_idx ON saga.idempotency_v1 (created_at);
 COMMENT ON TABLE saga.idempotency_v1 IS 'Ids and keys that publishers gave, kept for saga.idempotency_retention.';

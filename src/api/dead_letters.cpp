@@ -205,11 +205,28 @@ store::Reach reach_of(Oid role) {
   return reach;
 }
 
+/// A topic that is named must be one that the caller may operate on, or one that is gone but left dead letters.
+void check_topic(const std::string &name, const store::Reach &reach, Oid role, bool any_letter) {
+  const store::Topic *found = store::find_topic(name);
+  if (found == nullptr) {
+    if (!any_letter) (void)store::topic(name);  // throws
+    return;
+  }
+  const store::Topic topic = *found;
+  for (const int id : reach.subscriptions) {
+    const auto subscription = store::subscription_by_id(id);
+    if (subscription && subscription->topic_id == topic.id) return;
+  }
+  require_operator(topic, nullptr, role);
+}
+
 std::vector<domain::Uuid> matching_letters(Datum filters, Oid role, bool with_invalid, std::int64_t limit) {
   const store::Reach reach = reach_of(role);
   pg::OwnerScope owner;
   pg::Spi spi;
-  return store::matching(filters, reach, with_invalid, limit);
+  const auto ids = store::matching(filters, reach, with_invalid, limit);
+  if (const auto topic = store::filter_value(filters, "topic")) check_topic(*topic, reach, role, !ids.empty());
+  return ids;
 }
 
 /// Ends the transaction and begins the next; inside a non-atomic Spi and no OwnerScope.

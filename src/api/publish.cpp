@@ -179,10 +179,11 @@ store::NewEvent to_event(const Draft &draft, const domain::Uuid &id, std::int16_
 /// False: this very event was published before.
 bool is_new(const store::Topic &topic, const Draft &draft, const store::NewEvent &event) {
   if (!draft.event_id && !draft.idempotency_key) return true;
-  const Oid publisher = GetUserId();
-  return store::remember_id(topic, publisher,
-                            {event.slot, draft.idempotency_key ? *draft.idempotency_key : *draft.event_id, event.id,
-                             fingerprint(topic, draft)});
+  using Kind = store::GivenId::Kind;
+  const bool by_key = draft.idempotency_key.has_value();
+  return store::remember_id(topic, GetUserId(),
+                            {by_key ? Kind::Key : Kind::EventId, by_key ? *draft.idempotency_key : *draft.event_id,
+                             event.id, fingerprint(topic, draft)});
 }
 
 /// The topic, checked for the caller; a copy, since a later look may replace the cache.

@@ -26,6 +26,11 @@ constinit pg::Statement kUnhalt{
 
 constinit pg::Statement kInLog{"SELECT 1 FROM saga.event_v1 WHERE event_id = $1 AND slot = $2::int2 AND topic_id = $3"};
 
+// A topic that was dropped leaves its rows to retention; this one would be in the way of the new topic's.
+constinit pg::Statement kRemoveLeftover{
+    "DELETE FROM saga.event_v1 e WHERE e.event_id = $1 AND e.slot = $2::int2"
+    "   AND NOT EXISTS (SELECT FROM saga.topic t WHERE t.topic_id = e.topic_id)"};
+
 // The event's storage is gone: its copy goes to where new rows of the topic go, with the place in the order that it
 // had.
 constinit pg::Statement kReturnToLog{
@@ -49,6 +54,8 @@ constinit pg::Statement kReview{
     "UPDATE saga.dead_letter_v1 SET review_state = $2, reviewer = $3, note = coalesce($4, note) WHERE dead_letter_id = $1"};
 
 constinit pg::Statement kFilterMembers{"SELECT key, pg_catalog.jsonb_typeof(value) FROM pg_catalog.jsonb_each($1)"};
+
+constinit pg::Statement kFilterValue{"SELECT $1 ->> $2"};
 
 #define SAGA_IN_REACH "($1 OR d.topic_id = ANY ($2::int[]) OR d.subscription_id = ANY ($3::int[]))"
 
@@ -127,6 +134,7 @@ void unhalt(const DeadLetter &letter, const ParkedAs &parked, std::optional<Datu
 
 void return_to_log(const DeadLetter &letter, const Topic &topic) {
   const auto partition = static_cast<std::int32_t>(domain::partition_of(letter.slot, topic.partitions));
+  pg::run(kRemoveLeftover, {pg::param(letter.event_id), slot_param(letter.slot)});
   pg::run(kReturnToLog, {pg::param(letter.id), pg::param(topic.segment), pg::param(topic.id), pg::param(partition)});
 }
 
@@ -224,6 +232,10 @@ std::vector<std::pair<std::string, std::string>> filter_members(Datum filters) {
   std::vector<std::pair<std::string, std::string>> members;
   for (std::uint64_t i = 0; i < rows.size(); ++i) members.emplace_back(rows[i].text(1), rows[i].text(2));
   return members;
+}
+
+std::optional<std::string> filter_value(Datum filters, std::string_view name) {
+  return pg::run(kFilterValue, {pg::param_jsonb(filters), pg::param(name)})[0].optional_text(1);
 }
 
 std::vector<domain::Uuid> matching(Datum filters, const Reach &reach, bool with_invalid, std::int64_t limit) {

@@ -62,6 +62,9 @@ struct Reach {
 /// Name and JSON type of each filter that was given.
 std::vector<std::pair<std::string, std::string>> filter_members(Datum filters);
 
+/// The text of one filter; nullopt: not given.
+std::optional<std::string> filter_value(Datum filters, std::string_view name);
+
 /// Unsettled dead letters that match, the oldest first.
 std::vector<domain::Uuid> matching(Datum filters, const Reach &reach, bool with_invalid, std::int64_t limit);
 

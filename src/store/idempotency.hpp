@@ -6,8 +6,9 @@
 namespace saga::store {
 
 struct GivenId {
-  std::uint16_t slot = 0;
-  std::string given;            // the id or key as the caller wrote it
+  enum class Kind : std::uint8_t { EventId, Key };
+  Kind kind = Kind::EventId;    // an event id is unique over all topics, an idempotency key in its topic
+  std::string given;            // as the caller wrote it
   domain::Uuid event_id;
   domain::Uuid fingerprint;     // of topic, key, type and payload
 };

@@ -15,6 +15,7 @@ namespace saga::worker {
 namespace {
 
 constexpr std::int64_t kTurnUs = 200'000;       // then other lanes have their turn
+constexpr std::int64_t kMovedUs = 20'000;
 constexpr int kSubtransactionsMax = 50;         // past 64 in one transaction every session of the server pays
 constexpr int kDueMax = 50;
 constexpr std::size_t kNoFailure = SIZE_MAX;
@@ -98,7 +99,7 @@ TurnEnd LaneTurn::end(bool more, bool read_all) const {
 /// One batch of work, or the finding that there is none.
 LaneTurn::Step LaneTurn::step() {
   prepare();
-  if (!cursor_) return Step::Idle;  // unsubscribed, or not set up
+  if (!cursor_) return not_before_us_ > 0 ? Step::Stop : Step::Idle;  // moved; unsubscribed
   if (!due_.empty()) return run_due();
   const bool halted = subscription_.ordering == store::Ordering::Topic && waits_.any_held;
   if (halted || !have_chunk_) return Step::Idle;
@@ -114,10 +115,12 @@ void LaneTurn::prepare() {
     pg::OwnerScope owner;
     pg::Spi spi;
     if (!cursor_) cursor_ = store::newest_cursor(lane_);
-    if (!cursor_ || cursor_->generation != subscription_.generation) {
+    if (cursor_ && cursor_->generation != subscription_.generation) {
+      // seek() has moved the lane, and the news of it is on its way.
       cursor_.reset();
-      return;
+      not_before_us_ = pg::monotonic_us() + kMovedUs;
     }
+    if (!cursor_) return;
     waits_ = store::lane_waits(lane_);
     waits_known_ = true;
     due_.clear();
@@ -208,7 +211,8 @@ void LaneTurn::mark_suspect() {
 /// Parked events that are due, each followed by the queue of its key as long as it succeeds.
 LaneTurn::Step LaneTurn::run_due() {
   std::vector<Item> items;
-  const std::size_t limit = claim_.mode == LaneMode::Single || claim_.suspect_left > 0 ? 1 : kDueMax;
+  const bool suspects = std::any_of(due_.begin(), due_.end(), [](const auto &p) { return p.crashes > 0; });
+  const std::size_t limit = claim_.mode == LaneMode::Single || claim_.suspect_left > 0 || suspects ? 1 : kDueMax;
   {
     pg::Transaction transaction;
     {
@@ -239,7 +243,8 @@ LaneTurn::Step LaneTurn::run_due() {
           add(follower, true);
         }
       }
-      if (limit == 1 && !items.empty() && (claim_.suspect_left > 0 || items[0].crashes > 0)) {
+      marked_ = limit == 1 && !items.empty() && (claim_.suspect_left > 0 || items[0].crashes > 0);
+      if (marked_) {
         // Marked: the crash is counted before the event runs, and taken back when it ends otherwise.
         store::ParkedEvent marked;
         marked.parked_id = items[0].parked_id;
@@ -295,6 +300,7 @@ bool LaneTurn::run_batch(std::vector<Item> items, bool fresh) {
     read_at_ = 0;
     waits_known_ = false;
     if (aborted.cause() == domain::Cause::Interruption || aborted.error_class() == domain::ErrorClass::Interruption) {
+      if (!fresh && items.size() == 1) unmark(items[0]);
       not_before_us_ = pg::monotonic_us() + 1'000'000;
       ereport(LOG, (errmsg("pg_saga: batch interrupted: %s", aborted.error().message().c_str())));
       return false;
@@ -486,6 +492,7 @@ void LaneTurn::charge_conflict(const std::vector<Item> &items, bool fresh, const
   if (delay) {
     ++claim_.conflicts;
     not_before_us_ = pg::monotonic_us() + delay->count() * 1000;
+    if (!fresh) unmark(items[0]);
     return;
   }
   claim_.conflicts = 0;
@@ -511,6 +518,29 @@ void LaneTurn::charge_conflict(const std::vector<Item> &items, bool fresh, const
   std::vector<Disposition> done;
   done.push_back(std::move(d));
   record(done, fresh);
+  transaction.commit();
+}
+
+/// The run ended without the loss of its process: the crash that was counted before it is taken back.
+void LaneTurn::unmark(const Item &item) {
+  if (!marked_) return;
+  marked_ = false;
+  pg::Transaction transaction;
+  {
+    pg::OwnerScope owner;
+    pg::Spi spi;
+    store::ParkedEvent parked;
+    parked.parked_id = item.parked_id;
+    parked.ref = item.ref;
+    store::ParkRequest request;
+    request.ref = item.ref;
+    request.waiting_for = store::WaitingFor::Suspect;
+    request.holds_key = holds_keys();
+    request.due_at = GetCurrentTimestamp();
+    request.attempts = item.attempts;
+    request.crashes = item.crashes;
+    store::park_again(subscription_, lane_, parked, request);
+  }
   transaction.commit();
 }
 

@@ -73,6 +73,7 @@ class LaneTurn {
   [[nodiscard]] bool holds_keys() const noexcept { return subscription_.ordering != store::Ordering::None; }
   [[nodiscard]] std::vector<Item> fresh_items() const;
   [[nodiscard]] std::size_t batch_limit() const;
+  void unmark(const Item &item);
   void leave_mode(std::size_t events);
   TurnEnd end(bool more, bool read_all) const;
 
@@ -94,6 +95,7 @@ class LaneTurn {
   std::int64_t started_us_ = 0;
   std::int64_t batch_started_us_ = 0;
   std::int64_t not_before_us_ = 0;
+  bool marked_ = false;  // the event that runs alone was marked before
   std::vector<store::ParkedEvent> due_;
 };
 

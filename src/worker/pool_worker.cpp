@@ -24,7 +24,7 @@ void release_slot(int code, Datum) {
   if (slot.generation != my_generation) return;
   // A worker that ends in the middle of an event was stopped from outside, or by the event.
   const bool lost = code != 0 && pg_atomic_read_u64(&slot.event_number) != 0;
-  release_all_of(my_slot_index, lost ? 1 : 0);
+  release_all_of(my_slot_index, lost ? pg::settings::batch_size : 0);
   pg_atomic_write_u64(&slot.event_number, 0);
   pg_atomic_write_u32(&slot.hard_stopped, 0);
   pg_atomic_write_u32(&slot.asleep, 0);

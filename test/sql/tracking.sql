@@ -200,11 +200,8 @@ GROUP BY service_name, status;
 SELECT status, COUNT(*) FROM event_consumption_log GROUP BY status;
 
 -- Failed events
-\pset format wrapped
-\pset expanded on
-SELECT * FROM event_consumption_log WHERE status = 'FAILED' \g |sed -E 's/[0-9a-f]{8}-[-0-9a-f]{27}/UUID/g; s/20[0-9]{2}-.*/TIME/; s/^(offset|processing_time_ms|partition_number)( *\| ).*/\1\2NUMBER/; s/ +$//; /^-\[|^\+?-+/d'
-\pset expanded off
-\pset format unaligned
+SELECT * FROM event_consumption_log WHERE status = 'FAILED' \gset failed_
+SELECT :'failed_external_id' AS external_id, :'failed_status' AS status, :'failed_error_message' AS error_message;
 
 -- Average processing time
 SELECT AVG(processing_time_ms) FROM event_consumption_log
