@@ -9,7 +9,7 @@ TARGETS = (  # start of the row's name, what is compared, the target
 
 
 def number(value):
-    if value is None:
+    if value in (None, ""):
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
@@ -41,25 +41,30 @@ def rate_rows(results):
                ratio(cell, "bare"), ratio(cell, "pgq"), note)
 
 
+def costs_of(name, cell, key, label):
+    """One row: the same figure of all systems."""
+    figures = [cell.get(system, {}).get(key, "") for system in ("pg_saga", "bare", "pgq")]
+    return (f"{label}, {name}", *map(number, figures), "")
+
+
 def other_rows(results):
     for name, cell in results.items():
         ours, pgq = cell.get("pg_saga", {}), cell.get("pgq", {})
-        if "p50_ms" in ours:
-            yield name + ", P50 / P99 / max ms", f"{ours['p50_ms']} / {ours['p99_ms']} / {ours['max_ms']}", "", "0.2 / 1.0"
-        if "last_over_first" in ours:
-            yield name + ", last / first rate", ours["last_over_first"], pgq.get("last_over_first", ""), "0.97"
-            yield name + ", events/s", number(ours["last_per_second"]), number(pgq.get("last_per_second")), ""
-            yield name + ", dead tuples", ours["dead_tuples"], pgq.get("dead_tuples", ""), "below 1,000"
+        if name.startswith("publish") and "wal_bytes" in ours:
+            yield costs_of(name, cell, "cpu_us", "processor us per event")
+            yield costs_of(name, cell, "wal_bytes", "WAL bytes per event")
         if "published_wal_bytes" in ours:
-            for label, key in (("WAL bytes per event, published", "published_wal_bytes"),
-                               ("WAL bytes per event, processed", "processed_wal_bytes"),
-                               ("processor us per event, published", "published_cpu_us"),
-                               ("processor us per event, processed", "processed_cpu_us")):
-                yield label, ours[key], pgq[key], "below PgQ"
-            yield "disk MB per million events", number(ours["disk_bytes"]), number(pgq["disk_bytes"]), ""
+            yield costs_of("drain", cell, "processed_cpu_us", "processor us per event")
+            yield costs_of("drain", cell, "processed_wal_bytes", "WAL bytes per event")
+            yield costs_of("all tables and indexes", cell, "disk_bytes", "disk MB per million events")
         if "inserts a row" in name:
-            yield "transaction ids per million events, writing handler", number(ours["xids_per_million"]), \
-                number(pgq.get("xids_per_million")), "far below 1,000,000"
+            yield costs_of("handler inserts a row", cell, "xids_per_million", "transaction ids per million events")
+        if "p50_ms" in ours:
+            yield name + ", P50 / P99 / max ms", f"{ours['p50_ms']} / {ours['p99_ms']} / {ours['max_ms']}", "", "", "0.2 / 1.0"
+        if "last_over_first" in ours:
+            yield name + ", last / first rate", ours["last_over_first"], "", pgq.get("last_over_first", ""), "0.97"
+            yield costs_of(name, cell, "last_per_second", "events per second at the end")
+            yield name + ", dead tuples", ours["dead_tuples"], "", pgq.get("dead_tuples", ""), "below 1,000"
 
 
 def table(head, rows):
@@ -74,5 +79,5 @@ def table(head, rows):
 def markdown(results, environment):
     about = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in environment.items())
     parts = [about, table(("events per second", "pg_saga", "bare", "PgQ", "to bare", "to PgQ", "target"), rate_rows(results)),
-             table(("other", "pg_saga", "PgQ", "target"), other_rows(results))]
+             table(("other", "pg_saga", "bare", "PgQ", "target"), other_rows(results))]
     return "\n\n".join(parts) + "\n"

@@ -89,13 +89,14 @@ class Server:
         return total / TICKS
 
     def pgbench(self, sql, clients, seconds):
-        """Transactions per second of one script."""
+        """Transactions per second of one script, and how many they were."""
         with tempfile.NamedTemporaryFile("w", suffix=".sql", dir=self.folder, encoding="utf-8") as script:
             script.write(sql)
             script.flush()
             out = call(os.path.join(self.bindir, "pgbench"), "-n", "-M", "prepared", "-c", str(clients),
                        "-j", str(min(clients, 2)), "-T", str(seconds), "-f", script.name)
-        return float(re.search(r"tps = ([\d.]+)", out).group(1))
+        return (float(re.search(r"tps = ([\d.]+)", out).group(1)),
+                int(re.search(r"transactions actually processed: (\d+)", out).group(1)))
 
 
 def fdatasync_per_second(folder, seconds=0.5):

@@ -33,6 +33,10 @@ CREATE FUNCTION saga.resume_all(reason text DEFAULT NULL)
   RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'saga_resume_all';
 COMMENT ON FUNCTION saga.resume_all IS 'Ends pause_all. In a copy of another database (a logical restore, a template copy) it makes this one an installation of its own, in a new era: what the copied consumer groups had not read is delivered here too.';
 
+CREATE FUNCTION saga.paused_reason()
+  RETURNS text LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'saga_paused_reason';
+COMMENT ON FUNCTION saga.paused_reason IS 'Why no handler runs in this database: the reason of pause_all, or that it is a copy of another one. NULL: they run.';
+
 CREATE FUNCTION saga.guard_data()
   RETURNS text LANGUAGE sql IMMUTABLE
   AS $$SELECT 'DROP EXTENSION would drop all events. CALL saga.remove_all_data(confirm => current_database()) first.'$$;

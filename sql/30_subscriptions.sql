@@ -39,10 +39,10 @@ CREATE VIEW saga.subscriptions WITH (security_barrier) AS
   SELECT t.topic, s.consumer_group, s.handler, s.handler_owner, s.event_types, s.ordering, s.concurrency, s.max_attempts,
          s.backoff, s.max_backoff, s.jitter, s.timeout, s.max_age, s.on_exhausted, s.circuit, s.isolation,
          s.business_critical, s.start_from, s.run_as, s.service_name,
-         CASE WHEN coalesce(s.paused_reason, i.paused_reason) IS NULL THEN 'running' ELSE 'paused' END AS state,
-         coalesce(s.paused_reason, i.paused_reason) AS paused_reason, s.created_at
+         CASE WHEN coalesce(s.paused_reason, i.reason) IS NULL THEN 'running' ELSE 'paused' END AS state,
+         coalesce(s.paused_reason, i.reason) AS paused_reason, s.created_at
     FROM saga.subscription s
     JOIN saga.topic t USING (topic_id)
-    LEFT JOIN saga.installation i ON true
+    CROSS JOIN (SELECT saga.paused_reason() AS reason) i
    WHERE s.topic_id = ANY (ARRAY(SELECT pg_catalog.unnest(saga.readable_topics())));
 COMMENT ON VIEW saga.subscriptions IS 'The subscriptions of the topics on which the current user has any right. state: running, or paused with its reason.';

@@ -4,6 +4,7 @@
 #include "pg/identity.hpp"
 #include "store/audit.hpp"
 #include "store/maintenance.hpp"
+#include "store/topics.hpp"
 #include "worker/wakeup.hpp"
 
 namespace saga::api {
@@ -61,6 +62,13 @@ SAGA_FUNCTION(saga_resume_all) {
   worker::mark_config_changed();
   worker::mark_everything();
   return Datum{0};
+}
+
+/// Why nothing runs in this database; NULL where it does.
+SAGA_FUNCTION(saga_paused_reason) {
+  const store::Installation &installation = store::installation();
+  if (installation.runnable) return null_result(fcinfo);
+  return pg::text_datum(installation.paused_reason);
 }
 
 SAGA_FUNCTION(saga_remove_all_data) {

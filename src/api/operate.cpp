@@ -2,6 +2,8 @@
 // parked row without waiting, changes it, tells the lane, and leaves an audit row.
 #include "api/operate.hpp"
 
+#include <algorithm>
+
 #include "api/events.hpp"
 #include "pg/identity.hpp"
 #include "worker/activity.hpp"
@@ -78,6 +80,13 @@ std::string cancel_command(const std::string &event, const std::string &group) {
 
 /// Locked, or an error that says why not. Inside an OwnerScope and an Spi.
 store::LockedEvent lock(const Target &target) {
+  const std::vector<worker::Activity> workers = worker::activity();
+  const bool running = std::any_of(workers.begin(), workers.end(), [&](const worker::Activity &one) {
+    return one.running && one.subscription_id == target.subscription.id && one.event_id == target.id;
+  });
+  if (running) {
+    is_busy("event " + pg::quoted(target.given), cancel_command(target.given, target.subscription.consumer_group));
+  }
   store::LockedEvent locked;
   switch (store::lock_parked(target.subscription, target.id, locked)) {
     case store::LockResult::Missing:

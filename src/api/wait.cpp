@@ -13,7 +13,7 @@ namespace {
 
 constexpr long kSleepMaxMs = 200;  // a progress that nobody announced costs this delay
 
-std::uint32_t waits_held = 0;  // of this process
+int waits_held = 0;  // of this process
 
 extern "C" {
 /// A process that is terminated while it waits takes its count along.

@@ -9,8 +9,12 @@ struct Pin {
   const char *value;
 };
 
-// Settings that a database or role owner may have chosen and that would change what our statements mean.
-constexpr std::array kPins{Pin{"search_path", "pg_catalog, pg_temp"}};
+// Settings that a database or role owner may have chosen and that would change what our statements mean, and those
+// that keep their plans on the indexes they were written for: the tables are append-only and grow too fast for
+// statistics to follow.
+constexpr std::array kPins{Pin{"search_path", "pg_catalog, pg_temp"}, Pin{"plan_cache_mode", "force_generic_plan"},
+                           Pin{"enable_seqscan", "off"},              Pin{"enable_bitmapscan", "off"},
+                           Pin{"jit", "off"}};
 
 Oid cached_owner = InvalidOid;
 bool owner_callback_registered = false;

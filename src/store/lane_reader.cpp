@@ -118,7 +118,9 @@ class Window {
     if (!cursor_.window_done) return read_part(cursor_.window);
     const domain::Snapshot now = newest();
     if (auto small = read_whole(now)) return std::move(*small);
-    return read_part(cut(now));
+    Chunk chunk = read_part(cut(now));
+    chunk.up_to_date = chunk.window == now;
+    return chunk;
   }
 
  private:
@@ -152,6 +154,7 @@ class Window {
     Chunk chunk;
     chunk.window = window;
     chunk.completes_window = true;
+    chunk.up_to_date = true;
     bool truncated = fetch(kForward[form_], chunk, window, kChunkEvents + 1,
                            {pg::param_xid8(cursor_.previous.xmax()), pg::param_xid8(window.xmax())});
     const std::vector<domain::Xid> late = stragglers(window);

@@ -26,6 +26,7 @@ struct LaneEvent {
 struct Chunk {
   domain::Snapshot window = domain::Snapshot::none();
   bool completes_window = false;
+  bool up_to_date = false;  // the window ends now, not at an earlier tick
   std::size_t scanned = 0;  // rows read, those that were passed over included
   std::vector<LaneEvent> events;
 };

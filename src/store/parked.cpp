@@ -195,4 +195,21 @@ LaneWaits lane_waits(const Lane &lane) {
   return waits;
 }
 
+std::vector<std::int64_t> lock_rows(const Lane &lane, const std::vector<std::int64_t> &parked_ids) {
+  static constinit pg::Statement lock{
+      "SELECT parked_id FROM saga.parked_v1 WHERE subscription_id = $1 AND partition_number = $2::int2"
+      "   AND parked_id = ANY ($3) ORDER BY parked_id FOR UPDATE SKIP LOCKED"};
+  std::vector<Datum> values;
+  values.reserve(parked_ids.size());
+  for (const std::int64_t id : parked_ids) values.push_back(Int64GetDatum(id));
+  const int count = static_cast<int>(values.size());
+  ArrayType *array = pg::call(
+      [&] { return construct_array(values.data(), count, INT8OID, sizeof(std::int64_t), true, TYPALIGN_DOUBLE); });
+  const pg::Rows rows = pg::run(
+      lock, {pg::param(lane.subscription_id), partition(lane), pg::Param{INT8ARRAYOID, PointerGetDatum(array), false}});
+  std::vector<std::int64_t> locked;
+  for (std::uint64_t i = 0; i < rows.size(); ++i) locked.push_back(rows[i].i64(1));
+  return locked;
+}
+
 }  // namespace saga::store

@@ -69,4 +69,8 @@ struct LaneWaits {
 };
 LaneWaits lane_waits(const Lane &lane);
 
+/// Locks parked rows until the end of the transaction and answers which of them are still there. One that an operator
+/// works on is left out: what is not answered must not run.
+std::vector<std::int64_t> lock_rows(const Lane &lane, const std::vector<std::int64_t> &parked_ids);
+
 }  // namespace saga::store

@@ -71,25 +71,26 @@ void open_segment(const Interval &retention) {
   config_changed();
 }
 
-/// Whether a lane has still to read something there, or a parked event lives there. A lane of another era counts as
-/// not having read anything: it moves on with its first read in this one.
+/// Whether a lane has still to read something there, or a parked event lives there. Transaction numbers are compared
+/// within one era only; a lane that moved on to an era has read all of those before.
 bool still_needed(int segment, int era) {
   const std::string leaf = qualified_leaf("event_v1", segment);
   const std::string lane =
-      " e.topic_id = s.topic_id AND (p.partition_number = -1 OR e.partition_number = p.partition_number)";
+      leaf +
+      " e WHERE e.topic_id = s.topic_id AND (p.partition_number = -1 OR e.partition_number = p.partition_number)";
   return pg::query_once(
              "SELECT EXISTS (SELECT FROM saga.subscription s CROSS JOIN LATERAL ("
              "   SELECT DISTINCT ON (n.partition_number) n.partition_number, n.era,"
              "          CASE WHEN n.window_done THEN n.window_snapshot ELSE n.previous_snapshot END AS seen"
              "     FROM saga.progress_v1 n WHERE n.subscription_id = s.subscription_id"
              "    ORDER BY n.partition_number, n.number DESC) p"
-             "  WHERE p.era <> $1 AND EXISTS (SELECT FROM " +
-                 leaf + " e WHERE" + lane +
-                 ")"
-                 "     OR p.era = $1 AND EXISTS (SELECT FROM " +
-                 leaf + " e WHERE" + lane +
-                 "          AND e.era = $1 AND e.xid >= pg_catalog.pg_snapshot_xmin(p.seen)"
-                 "          AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, p.seen)))"
+             "  WHERE EXISTS (SELECT FROM " +
+                 lane +
+                 " AND e.era = p.era AND e.xid >= pg_catalog.pg_snapshot_xmin(p.seen)"
+                 "                   AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, p.seen))"
+                 "     OR p.era < $1 AND EXISTS (SELECT FROM " +
+                 lane +
+                 " AND e.era > p.era))"
                  "  OR EXISTS (SELECT FROM saga.parked_v1 q JOIN " +
                  leaf + " e ON e.event_id = q.event_id AND e.slot = q.slot)",
              {pg::param(era)})[0]

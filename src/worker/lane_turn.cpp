@@ -137,9 +137,9 @@ void LaneTurn::prepare() {
         chunk_ = store::read_lane(subscription_, lane_, *cursor_, chunk_memory_.get());
         next_ = 0;
         have_chunk_ = chunk_.scanned > 0;
-        const bool at_the_end = chunk_.completes_window && chunk_.events.size() < store::kChunkEvents;
-        if (!have_chunk_ || at_the_end) read_at_ = count;
-        if (!have_chunk_ && !cursor_->window_done) have_chunk_ = true;  // the rest of a window was empty: close it
+        if (chunk_.completes_window && chunk_.up_to_date) read_at_ = count;
+        // The rest of a window may be empty; the window is closed all the same.
+        if (!have_chunk_ && !chunk_.up_to_date) have_chunk_ = true;
       }
     }
   }

@@ -167,19 +167,24 @@ CREATE DATABASE regress_saga_drop;
 \c regress_saga_drop
 CREATE EXTENSION pg_saga;
 SELECT saga.create_topic('t_one');
-SELECT saga.publish('t_one', '{}') IS NOT NULL AS published;
+CREATE FUNCTION t_handler(event saga.event) RETURNS void LANGUAGE sql AS '';
+SELECT saga.subscribe('t_one', 't_handler');
+SELECT saga.paused_reason() IS NULL AS running, state FROM saga.subscriptions;
 \c :main
 CREATE DATABASE regress_saga_copy TEMPLATE regress_saga_drop;
 \c regress_saga_copy
 \set VERBOSITY default
 SELECT saga.create_topic('t_two');
 SELECT saga.alter_topic('t_one', retention => '1 day');
+SELECT state, paused_reason FROM saga.subscriptions;
 CALL saga.run_maintenance();
 SELECT saga.resume_all('we take it over');
+SELECT state, paused_reason FROM saga.subscriptions;
 SELECT era FROM saga.installation;
 SELECT action, reason, before ->> 'era' AS before, after ->> 'era' AS after FROM saga.audit_v1 WHERE action = 'resume_all';
 SELECT saga.create_topic('t_two');
 \c regress_saga_drop
+DROP FUNCTION t_handler;
 DROP EXTENSION pg_saga;
 CALL saga.remove_all_data(confirm => 'other');
 CALL saga.remove_all_data(confirm => NULL);

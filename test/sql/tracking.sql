@@ -180,24 +180,25 @@ SELECT * FROM error_of(format($$SELECT * FROM saga.delivery_of(%s, 0, 1, '1', 1)
 SELECT * FROM error_of($$SELECT * FROM saga.event_v1$$);
 SELECT * FROM error_of($$SELECT * FROM saga.consumption$$);
 
--- The monitoring queries of the event tracking guide, as they stand there.
+-- The monitoring queries of the event tracking guide, as they stand there (sorted, since
+-- they do not say in what order).
 SET ROLE regress_saga_tracker;
 SET search_path = saga;
 -- Count events by status
-SELECT status, COUNT(*) FROM event_production_log GROUP BY status;
+SELECT status, COUNT(*) FROM event_production_log GROUP BY status \g |LC_ALL=C sort
 
 -- Failed events
 SELECT * FROM event_production_log WHERE status = 'FAILED';
 
 -- Events by topic
-SELECT topic, COUNT(*) FROM event_production_log GROUP BY topic;
+SELECT topic, COUNT(*) FROM event_production_log GROUP BY topic \g |LC_ALL=C sort
 
 -- Events by service
 SELECT service_name, status, COUNT(*)
 FROM event_production_log
-GROUP BY service_name, status;
+GROUP BY service_name, status \g |LC_ALL=C sort
 -- Count events by status
-SELECT status, COUNT(*) FROM event_consumption_log GROUP BY status;
+SELECT status, COUNT(*) FROM event_consumption_log GROUP BY status \g |LC_ALL=C sort
 
 -- Failed events
 SELECT * FROM event_consumption_log WHERE status = 'FAILED' \gset failed_
@@ -211,6 +212,6 @@ SELECT :avg > 0 AS measured;
 -- Events by consumer group
 SELECT consumer_group, status, COUNT(*)
 FROM event_consumption_log
-GROUP BY consumer_group, status;
+GROUP BY consumer_group, status \g |LC_ALL=C sort
 RESET search_path;
 RESET ROLE;

@@ -66,8 +66,8 @@ SELECT saga.create_topic('held', partitions => 2);
 SELECT saga.subscribe('held', 'unless_closed', consumer_group => 'held', max_attempts => 100, backoff => '1 hour', max_backoff => '1 hour');
 INSERT INTO closed_keys VALUES ('a');
 SQL
-	my $one = $node->background_psql('postgres');
-	my $two = $node->background_psql('postgres');
+	my $one = $ledger->session;
+	my $two = $ledger->session;
 	my $first = $ledger->publish($one, topic => 'held', key => 'a', seq => 1);
 	$ledger->commit($one);
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM saga.held_keys WHERE event_id = '$first'") or diag($ledger->state_of_affairs);
@@ -82,7 +82,7 @@ SQL
 	$ledger->rollback($one);
 	$node->start;
 
-	my $three = $node->background_psql('postgres');
+	my $three = $ledger->session;
 	$ledger->publish($three, topic => 'held', key => 'a', seq => 5);
 	$ledger->commit($three);
 	$ledger->publish($three, topic => 'held', key => 'b', seq => 6);
@@ -105,7 +105,7 @@ SKIP:
 	skip 'the library was built without fault points', 1 unless fault_points_built($node);
 	subtest 'fast stop while a handler runs' => sub {
 		set_fault($node, 'after_handler', 'wait');
-		my $session = $node->background_psql('postgres');
+		my $session = $ledger->session;
 		my $id = $ledger->publish($session, topic => 'held', key => 'c', seq => 1);
 		$ledger->commit($session);
 		$session->quit;

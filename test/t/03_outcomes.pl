@@ -11,7 +11,7 @@ use Test::More;
 
 my $node = saga_node('outcomes', conf => 'deadlock_timeout = 60s');
 my $ledger = SagaLedger->new($node);
-my $session = $node->background_psql('postgres');
+my $session = $ledger->session;
 my (%groups, %statuses);
 my $dead = 0;
 
@@ -258,7 +258,7 @@ END $$;
 SQL
 	subscribe('serial', q{isolation => 'serializable', backoff => '10 ms'}, 'add_one');
 	my $log = -s $node->logfile;
-	my $rival = $node->background_psql('postgres');
+	my $rival = $ledger->session;
 	$rival->query_safe('SELECT pg_advisory_lock(4711)');
 	my $id = publish('serial', 1);
 	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted});
@@ -288,7 +288,7 @@ END $$;
 SQL
 	subscribe('deadlock', q{backoff => '10 ms'}, 'lock_both');
 	my $log = -s $node->logfile;
-	my $rival = $node->background_psql('postgres');
+	my $rival = $ledger->session;
 	$rival->query_safe('INSERT INTO armed VALUES (pg_backend_pid())');
 	$rival->query_safe('BEGIN');
 	$rival->query_safe('DELETE FROM armed');

@@ -24,8 +24,8 @@ sub sequence_of
 	return $ledger->sql("SELECT string_agg(seq::text, ' ' ORDER BY n) FROM effects WHERE event_key = '$key'");
 }
 
-my $one = $node->background_psql('postgres');
-my $two = $node->background_psql('postgres');
+my $one = $ledger->session;
+my $two = $ledger->session;
 
 subtest 'COMMIT PREPARED delivers and wakes' => sub {
 	$one->query_safe('BEGIN');
@@ -71,8 +71,8 @@ subtest 'across a restart' => sub {
 	$_->quit for $one, $two;
 	$node->stop('immediate');
 	$node->start;
-	$one = $node->background_psql('postgres');
-	$two = $node->background_psql('postgres');
+	$one = $ledger->session;
+	$two = $ledger->session;
 	$ledger->publish($two, topic => 'orders', key => 'c', seq => 5);
 	$ledger->commit($two);
 	$ledger->wait_until_idle;

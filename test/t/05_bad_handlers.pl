@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = saga_node('bad');
 my $ledger = SagaLedger->new($node);
-my $session = $node->background_psql('postgres');
+my $session = $ledger->session;
 my (%groups, %statuses);
 my $dead = 0;
 
@@ -20,6 +20,7 @@ $ledger->sql(<<'SQL');
 CREATE ROLE somebody;
 CREATE ROLE plain LOGIN;
 GRANT ALL ON effects TO plain;
+CREATE TABLE locked ();
 CREATE TABLE found (event_id uuid, topic text, what text);
 CREATE FUNCTION note_session(event saga.event) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -117,12 +118,16 @@ sub leaves_nothing
 	return;
 }
 
+my $locker = $ledger->session;
+$locker->query_safe('BEGIN; LOCK TABLE locked');
+
 fails_alone('raises', 'raising', 'P0001', q{RAISE EXCEPTION 'never';});
 fails_alone('does COMMIT', 'committing', '2D000', 'COMMIT;');
 fails_alone('does ROLLBACK', 'rolling', '2D000', 'ROLLBACK;');
 fails_alone('divides by zero after it has written', 'dividing', '22012', q{INSERT INTO public.found VALUES (event.event_id, event.topic, 'a write that must vanish'); PERFORM 1 / 0;});
 fails_alone('returns a huge result', 'huge', '54000', q{RETURN jsonb_build_object('text', repeat(md5(random()::text), 100000));}, returns => 'jsonb', finally => 'RETURN NULL;');
-fails_alone('locks a row that is locked', 'locking', '55P03', q{PERFORM 1 FROM public.effects WHERE false; RAISE EXCEPTION 'could not obtain lock' USING ERRCODE = '55P03';});
+fails_alone('does LISTEN', 'listening', '0A000', 'LISTEN something;');
+fails_alone('needs a lock that somebody has', 'locking', '55P03', 'SET LOCAL lock_timeout = 1; LOCK TABLE public.locked;');
 
 leaves_nothing('SET ROLE', 'role_setting', 'SET ROLE somebody;');
 leaves_nothing('SET and SET LOCAL', 'setting', q{SET search_path = pg_catalog; SET LOCAL work_mem = '64kB'; PERFORM set_config('test.leaked', 'yes', false);});
@@ -131,7 +136,6 @@ leaves_nothing('temp table', 'temporary', 'CREATE TEMP TABLE scratch AS SELECT 1
 leaves_nothing('session lock', 'advisory', 'PERFORM pg_advisory_lock(99);');
 leaves_nothing('prepared statement', 'preparing', q{EXECUTE 'PREPARE left_over AS SELECT 1';});
 leaves_nothing('held cursor', 'cursor', q{EXECUTE 'DECLARE left_over CURSOR WITH HOLD FOR SELECT 1';});
-leaves_nothing('LISTEN', 'listening', 'LISTEN something;');
 leaves_nothing('constraints deferred', 'deferring', 'SET CONSTRAINTS ALL DEFERRED;');
 
 # Every event makes the same temporary table: what one leaves would be in the way of the next.
@@ -267,7 +271,7 @@ subtest 'never returns' => sub {
 	++$dead;
 };
 
-$session->quit;
+$_->quit for $session, $locker;
 $ledger->wait_until_idle;
 $ledger->check('nobody else was affected', groups => \%groups, statuses => \%statuses, dead_letters => $dead);
 $node->stop;

@@ -60,7 +60,7 @@ subtest 'read-only transaction' => sub {
 subtest 'a database that is read-only by default' => sub {
 	$ledger->sql(q{ALTER DATABASE postgres SET default_transaction_read_only = on});
 	$primary->restart;
-	my $session = $primary->background_psql('postgres');
+	my $session = $ledger->session;
 	$session->query_safe('SET default_transaction_read_only = off');
 	$ledger->publish($session, topic => 'orders', key => 'k1', seq => 11);
 	$ledger->commit($session);

@@ -11,11 +11,11 @@ use Test::More;
 
 my $node = saga_node('pool', conf => "saga.worker_idle_timeout = '300ms'\nsaga.max_workers = 4");
 my $ledger = SagaLedger->new($node);
-my $session = $node->background_psql('postgres');
+my $session = $ledger->session;
 my %groups;
 
 # Handlers of gated topics wait until the test opens the gate.
-my $gate = $node->background_psql('postgres');
+my $gate = $ledger->session;
 $ledger->sql(<<'SQL');
 CREATE FUNCTION gated(event saga.event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

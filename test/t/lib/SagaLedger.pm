@@ -197,6 +197,15 @@ sub state_of_affairs
 
 # ---- publishing in a session that the test steers
 
+# A psql to talk to. Its time limit counts for each query, not for its life.
+sub session
+{
+	my ($self) = @_;
+	my $session = $self->{node}->background_psql($self->{dbname});
+	$session->set_query_timer_restart;
+	return $session;
+}
+
 # Publishes inside the session's open transaction, or, without one, alone: then commit() follows at once.
 sub publish
 {
