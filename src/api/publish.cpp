@@ -192,6 +192,10 @@ store::Topic topic_to_publish(const std::string &name) {
   require_writable("publish");
   store::Topic topic = store::topic(name);
   store::require_right(topic, store::Right::Publish);
+  if (store::installation().is_copy) {
+    throw pg::Error{pg::kPaused, "this database is a copy of another one and has not been resumed",
+                    "Its log counts transactions of the original.", "Run saga.resume_all() if it shall be used in its own right."};
+  }
   return topic;
 }
 

@@ -45,6 +45,27 @@ inline bool may_become(Oid member, Oid role) {
 #endif
 }
 
+/// Whether this process holds an advisory lock, of the session or of the transaction. Its own lists may be read
+/// without a lock: nobody else adds to them or takes from them.
+inline bool holds_advisory_lock() {
+  for (auto &list : MyProc->myProcLocks) {
+#if PG_VERSION_NUM >= 160000
+    dlist_iter it;
+    dlist_foreach(it, &list) {
+      const auto *held = dlist_container(PROCLOCK, procLink, it.cur);
+      if (held->tag.myLock->tag.locktag_lockmethodid == USER_LOCKMETHOD) return true;
+    }
+#else
+    if (SHMQueueEmpty(&list)) continue;
+    for (auto *held = static_cast<PROCLOCK *>(SHMQueueNext(&list, &list, offsetof(PROCLOCK, procLink))); held != nullptr;
+         held = static_cast<PROCLOCK *>(SHMQueueNext(&list, &held->procLink, offsetof(PROCLOCK, procLink)))) {
+      if (held->tag.myLock->tag.locktag_lockmethodid == USER_LOCKMETHOD) return true;
+    }
+#endif
+  }
+  return false;
+}
+
 inline PGPROC *proc_by_number(int number) { return &ProcGlobal->allProcs[number]; }
 
 inline int my_proc_number() {

@@ -30,7 +30,6 @@ inline constexpr SqlState kInUse = sqlstate("SG024");
 inline constexpr SqlState kNotPreloaded = sqlstate("SG030");
 inline constexpr SqlState kPaused = sqlstate("SG031");
 inline constexpr SqlState kNotInHandler = sqlstate("SG032");
-inline constexpr SqlState kVersionMismatch = sqlstate("SG033");
 
 /// What pg::call throws for a server error, and what our code throws itself. The boundary raises it again
 /// with every field kept. Messages follow the server's style: primary lower-case, DETAIL and HINT sentences.

@@ -73,6 +73,8 @@ const std::array kIntegers{
 
 void define() {
   for (const IntSetting &s : kIntegers) {
+    // Such a setting exists only while the server starts: a session that loads the library has nothing to size.
+    if (s.context == PGC_POSTMASTER && !process_shared_preload_libraries_in_progress) continue;
     DefineCustomIntVariable(s.name, s.description, nullptr, s.value, s.initial, s.min, s.max, s.context, s.flags,
                             nullptr, nullptr, nullptr);
   }

@@ -152,10 +152,16 @@ std::vector<std::int16_t> append(const std::string &topic_name, const std::vecto
     partitions.push_back(partition);
     rows.push_back(make_row(*leaf.topic, event, partition, now));
   }
-  pg::call([&] {
-    insert_rows(leaf.relation, rows.data(), rows.size(), sequence);
-    table_close(leaf.relation, NoLock);
-  });
+  try {
+    pg::call([&] {
+      insert_rows(leaf.relation, rows.data(), rows.size(), sequence);
+      table_close(leaf.relation, NoLock);
+    });
+  } catch (const pg::Error &error) {
+    if (error.code() != ERRCODE_UNIQUE_VIOLATION) throw;
+    throw pg::Error{pg::kIdConflict, "an event with this id is in the log of topic " + pg::quoted(leaf.topic->name) + " already",
+                    error.detail(), "Use another event id or idempotency key: this one belongs to another publisher or an earlier topic."};
+  }
   return partitions;
 }
 

@@ -12,7 +12,7 @@ constinit pg::Statement kRemember{
     " VALUES ($1::int2, $2::oid, $3, $4, $5, $6, pg_catalog.now()) ON CONFLICT DO NOTHING"};
 
 constinit pg::Statement kKnown{
-    "SELECT i.topic_id = $2 AND i.fingerprint = $4, t.topic FROM saga.idempotency_v1 i LEFT JOIN saga.topic t USING (topic_id)"
+    "SELECT i.topic_id = $2 AND i.fingerprint = $4, t.topic FROM saga.idempotency_v1 i JOIN saga.topic t USING (topic_id)"
     " WHERE i.slot = $5::int2 AND i.publisher_oid = $1::oid AND i.given_id = $3 AND (i.topic_id = $2) = $6 LIMIT 1"};
 
 [[noreturn]] void used_before(const GivenId &id, const std::string &topic) {

@@ -235,6 +235,7 @@ class Window {
 
   std::size_t add(Chunk &chunk, const domain::Snapshot &window, const pg::Row &row) {
     ++chunk.scanned;
+    chunk.last_scanned = row.i64(1);
     LaneEvent event;
     event.xid = row.xid8(2);
     if (!window.sees(event.xid)) return 0;

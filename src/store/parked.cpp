@@ -10,7 +10,11 @@ constinit pg::Statement kPark{
     "INSERT INTO saga.parked_v1 (subscription_id, partition_number, slot, parked_id, topic_id, generation, event_id,"
     "   event_key, waiting_for, holds_key, due_at, attempts, crashes, parked_at, first_failed_at, sqlstate,"
     "   error_message, error_stack, payload)"
-    " VALUES ($1, $2::int2, $3::int2, pg_catalog.nextval('saga.parked_seq'), $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+    " VALUES ($1, $2::int2, $3::int2, pg_catalog.nextval('saga.parked_seq'), $4, $5, $6, $7, $8, $9,"
+    // The first that waits behind a key is looked at each time: an operator may be freeing the key right now, unseen.
+    "   CASE WHEN $8 = 'key' AND NOT EXISTS (SELECT FROM saga.parked_v1 q WHERE q.subscription_id = $1"
+    "          AND q.partition_number = $2::int2 AND q.event_key = $7 AND q.waiting_for = 'key')"
+    "        THEN pg_catalog.clock_timestamp() ELSE $10 END, $11, $12,"
     "   pg_catalog.clock_timestamp(), CASE WHEN $13 IS NOT NULL THEN pg_catalog.clock_timestamp() END, $13, $14, $15,"
     "   $16)"};
 
@@ -78,8 +82,8 @@ constinit pg::Statement kHeldAmong{
     "   AND (q.holds_key OR q.waiting_for = 'key'))"};
 
 constinit pg::Statement kQueueLength{
-    "SELECT count(*) FROM saga.parked_v1 WHERE subscription_id = $1 AND partition_number = $2::int2"
-    "   AND event_key = $3 AND (holds_key OR waiting_for = 'key')"};
+    "SELECT count(*) FROM (SELECT FROM saga.parked_v1 WHERE subscription_id = $1 AND partition_number = $2::int2"
+    "   AND event_key = $3 AND (holds_key OR waiting_for = 'key') LIMIT $4) q"};
 
 constinit pg::Statement kLaneWaits{
     "SELECT EXISTS (SELECT 1 FROM saga.parked_v1 WHERE subscription_id = $1 AND partition_number = $2::int2),"
@@ -182,8 +186,9 @@ std::vector<std::string> held_among(const Lane &lane, const std::vector<std::str
   return held;
 }
 
-std::int64_t queue_length(const Lane &lane, std::string_view key) {
-  return pg::run(kQueueLength, {pg::param(lane.subscription_id), partition(lane), pg::param(key)})[0].i64(1);
+std::int64_t queue_length(const Lane &lane, std::string_view key, int limit) {
+  return pg::run(kQueueLength, {pg::param(lane.subscription_id), partition(lane), pg::param(key), pg::param(limit)})[0]
+      .i64(1);
 }
 
 LaneWaits lane_waits(const Lane &lane) {

@@ -59,8 +59,8 @@ void release_queue(const Subscription &subscription, const Lane &lane, std::stri
 /// Which of these keys have a queue.
 std::vector<std::string> held_among(const Lane &lane, const std::vector<std::string> &keys);
 
-/// Events in the queue of a key.
-std::int64_t queue_length(const Lane &lane, std::string_view key);
+/// Events in the queue of a key, counted up to limit.
+std::int64_t queue_length(const Lane &lane, std::string_view key, int limit);
 
 struct LaneWaits {
   bool any = false;        // anything is parked

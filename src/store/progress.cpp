@@ -52,6 +52,13 @@ std::optional<Cursor> newest_cursor(const Lane &lane) {
   return cursor;
 }
 
+void enter_new_era(Cursor &cursor, int era) {
+  // Its last window saw everything there was: see Window::newest() of the lane reader.
+  if (!cursor.window_done || cursor.era == era || cursor.window.xmax() < kEndOfEra) return;
+  cursor.era = era;
+  cursor.previous = domain::Snapshot::none();
+}
+
 void append_cursor(const Lane &lane, const Cursor &cursor) {
   const pg::Rows rows = pg::run(
       kAppend, {pg::param(lane.subscription_id), pg::param(std::int32_t{lane.partition}), pg::param(cursor.number),

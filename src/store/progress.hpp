@@ -13,6 +13,9 @@ struct Lane {
   std::int16_t partition = 0;  // -1: all partitions
 };
 
+/// Beyond every transaction: a snapshot with this xmin and xmax sees all of an era that is over.
+inline constexpr domain::Xid kEndOfEra = 9223372036854775807ULL;
+
 struct Cursor {
   std::int64_t number = 0;
   int era = 1;
@@ -27,6 +30,9 @@ struct Cursor {
 
 /// The newest cursor, ready for the next window when its own is done; nullopt when the lane was never set up.
 std::optional<Cursor> newest_cursor(const Lane &lane);
+
+/// A cursor that has read an era which is over starts with nothing seen of the next one.
+void enter_new_era(Cursor &cursor, int era);
 
 /// Appends cursor, whose number must be the newest one plus 1. Throws 23505 when another worker did.
 void append_cursor(const Lane &lane, const Cursor &cursor);

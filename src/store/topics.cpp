@@ -78,9 +78,9 @@ void load_installation(Cache &c) {
   }
   const pg::Row row = rows[0];
   c.installation.era = row.i32(1);
-  const bool same = static_cast<std::uint64_t>(row.i64(2)) == GetSystemIdentifier() &&
-                    static_cast<Oid>(row.i64(3)) == MyDatabaseId;
-  if (!same) {
+  c.installation.is_copy = static_cast<std::uint64_t>(row.i64(2)) != GetSystemIdentifier() ||
+                           static_cast<Oid>(row.i64(3)) != MyDatabaseId;
+  if (c.installation.is_copy) {
     c.installation.paused_reason = "this database is a copy of another one";
   } else if (!row.is_null(4)) {
     c.installation.paused_reason = row.text(4);
@@ -104,7 +104,8 @@ Cache &fresh_cache() {
   load_topics(c);
   load_grants(c);
   load_installation(c);
-  c.version = version;
+  // What an old snapshot of REPEATABLE READ showed is good for this transaction only.
+  c.version = IsolationUsesXactSnapshot() ? 0 : version;
   return c;
 }
 

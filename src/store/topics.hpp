@@ -23,6 +23,7 @@ struct Topic {
 struct Installation {
   int era = 1;
   bool runnable = false;  // identity matches and nothing paused
+  bool is_copy = false;   // of another database: its transaction numbers mean nothing here
   std::string paused_reason;
 };
 

@@ -11,6 +11,7 @@
 #include "store/subscriptions.hpp"
 #include "worker/lanes.hpp"
 #include "worker/processes.hpp"
+#include "worker/wakeup.hpp"
 
 namespace saga::worker {
 
@@ -321,7 +322,7 @@ void Engine::sweep() {
   next_maintenance_us_ = now + kMaintenanceUs;
   try {
     pg::Transaction transaction;
-    if (store::installation().runnable) store::maintain();
+    if (store::installation().runnable && store::maintain()) mark_config_changed();
     transaction.commit();
   } catch (const pg::Error &error) {
     ereport(LOG, (errmsg("pg_saga maintenance will try again: %s", error.message().c_str())));

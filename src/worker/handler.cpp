@@ -15,6 +15,7 @@ namespace {
 WorkerSlot *my_slot = nullptr;
 std::uint64_t event_numbers = 0;
 std::int64_t snooze_us = 0;
+bool utility_left_traces = false;
 volatile sig_atomic_t plain_cancel = 0;  // pg_cancel_backend, which names no event
 
 constinit pg::Statement kResolve{
@@ -56,6 +57,7 @@ class RunScope {
     number_ = ++event_numbers;
     started_us_ = pg::monotonic_us();
     pg_atomic_write_u32(&slot.stop_reason, 0);
+    pg_atomic_write_u64(&slot.stop_event, 0);
     plain_cancel = 0;
     pg_atomic_write_u64(&slot.deadline_us, static_cast<std::uint64_t>(started_us_ + event.timeout_us));
     pg_write_barrier();
@@ -180,6 +182,41 @@ HandlerResult Handler::call(WorkerSlot &slot, const RunningEvent &event) {
   }
   outcome.processing_us = run.elapsed_us();
   return outcome;
+}
+
+bool session_is_dirty() {
+  return utility_left_traces || (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 ||
+         pg::compat::holds_advisory_lock();
+}
+
+void note_utility_statement(const Node *statement) noexcept {
+  switch (nodeTag(statement)) {
+    case T_PrepareStmt:
+    case T_ListenStmt:
+    case T_LoadStmt:
+      utility_left_traces = true;
+      break;
+    case T_DeclareCursorStmt:
+      if ((reinterpret_cast<const DeclareCursorStmt *>(statement)->options & CURSOR_OPT_HOLD) != 0) {
+        utility_left_traces = true;
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+void reset_session() {
+  pg::Transaction transaction;
+  pg::call([] {
+    PortalHashTableDeleteAll();
+    DropAllPreparedStatements();
+    Async_UnlistenAll();
+    LockReleaseAll(USER_LOCKMETHOD, true);
+    ResetTempTableNamespace();
+  });
+  transaction.commit();
+  utility_left_traces = false;
 }
 
 void force_deferred_constraints() {

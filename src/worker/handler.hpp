@@ -57,6 +57,16 @@ void install_cancel_handler(WorkerSlot &slot);
 /// How long the handler asked to snooze, in microseconds; set by saga.snooze just before it raises SG002.
 void request_snooze(std::int64_t micros) noexcept;
 
+/// Whether what ran last left something in the session that the next event must not see: temporary objects, held
+/// cursors, prepared statements, session locks.
+[[nodiscard]] bool session_is_dirty();
+
+/// Called for every utility statement of this process.
+void note_utility_statement(const Node *statement) noexcept;
+
+/// Removes it all, in a transaction of its own.
+void reset_session();
+
 /// Checks deferred constraints now, while the session is still the handlers' role. Throws what they raise.
 void force_deferred_constraints();
 

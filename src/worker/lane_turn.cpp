@@ -46,6 +46,15 @@ store::AttemptError describe(const pg::Error &error) {
   return {error.sqlstate_text(), error.message(), error.detail(), error.hint(), error.context()};
 }
 
+/// A deferred constraint that fails belongs to no event, unless there is only one.
+void check_constraints() {
+  try {
+    force_deferred_constraints();
+  } catch (const pg::Error &error) {
+    throw BatchAborted{error, domain::classify(error.sqlstate_text(), error.message()), domain::Cause::Error};
+  }
+}
+
 bool is_conflict(const pg::Error &error) {
   return domain::classify(error.sqlstate_text(), error.message()) == domain::ErrorClass::Conflict;
 }
@@ -114,7 +123,10 @@ void LaneTurn::prepare() {
   {
     pg::OwnerScope owner;
     pg::Spi spi;
-    if (!cursor_) cursor_ = store::newest_cursor(lane_);
+    if (!cursor_) {
+      cursor_ = store::newest_cursor(lane_);
+      if (cursor_) store::enter_new_era(*cursor_, store::installation().era);
+    }
     if (cursor_ && cursor_->generation != subscription_.generation) {
       // seek() has moved the lane, and the news of it is on its way.
       cursor_.reset();
@@ -139,7 +151,7 @@ void LaneTurn::prepare() {
         have_chunk_ = chunk_.scanned > 0;
         if (chunk_.completes_window && chunk_.up_to_date) read_at_ = count;
         // The rest of a window may be empty; the window is closed all the same.
-        if (!have_chunk_ && !chunk_.up_to_date) have_chunk_ = true;
+        if (!chunk_.up_to_date || cursor_->era != store::installation().era) have_chunk_ = true;
       }
     }
   }
@@ -271,12 +283,14 @@ LaneTurn::Step LaneTurn::run_due() {
 
 bool LaneTurn::run_batch(std::vector<Item> items, bool fresh) {
   batch_started_us_ = pg::monotonic_us();
+  session_dirty_ = false;
   std::vector<Disposition> done;
   done.reserve(items.size());
   try {
     pg::Transaction transaction{subscription_.isolation};
     handler_.prepare();
     held_.clear();
+    if (!fresh) keep_locked(items);
     if (fresh && waits_.any_held && subscription_.ordering == store::Ordering::Key) {
       std::vector<std::string> keys;
       for (const Item &item : items) {
@@ -295,33 +309,24 @@ bool LaneTurn::run_batch(std::vector<Item> items, bool fresh) {
     transaction.commit();
     SAGA_FAULT_POINT("after_commit");
   } catch (const BatchAborted &aborted) {
-    cursor_.reset();  // the attempt to advance it was rolled back
-    have_chunk_ = false;
-    read_at_ = 0;
-    waits_known_ = false;
+    forget_position();
     if (aborted.cause() == domain::Cause::Interruption || aborted.error_class() == domain::ErrorClass::Interruption) {
       if (!fresh && items.size() == 1) unmark(items[0]);
       not_before_us_ = pg::monotonic_us() + 1'000'000;
       ereport(LOG, (errmsg("pg_saga: batch interrupted: %s", aborted.error().message().c_str())));
       return false;
     }
-    if (items.size() == 1) {
+    if (items.size() > 1) {
+      on_conflict(aborted.error(), items.size());
+    } else if (aborted.error_class() == domain::ErrorClass::Conflict) {
       charge_conflict(items, fresh, aborted.error());
     } else {
-      on_conflict(aborted.error(), items.size());
+      charge(items[0], fresh, aborted.error(), aborted.error().sqlstate_text().c_str());
     }
     return false;
   } catch (const pg::Error &error) {
-    cursor_.reset();
-    have_chunk_ = false;
-    read_at_ = 0;
-    waits_known_ = false;
-    if (!is_conflict(error)) {
-      if (items.size() <= 1) throw;
-      // A deferred constraint, or something that belongs to no event: alone in its transaction the culprit shows.
-      on_conflict(error, items.size());
-      return false;
-    }
+    forget_position();
+    if (!is_conflict(error) || items.empty()) throw;
     if (items.size() == 1) {
       charge_conflict(items, fresh, error);
     } else {
@@ -331,6 +336,7 @@ bool LaneTurn::run_batch(std::vector<Item> items, bool fresh) {
   }
   claim_.conflicts = 0;
   leave_mode(done.size());
+  if (session_dirty_) reset_session();
   return true;
 }
 
@@ -348,7 +354,7 @@ std::size_t LaneTurn::run_all_at_once(const std::vector<Item> &items, std::vecto
     }
     done.push_back(std::move(d));
   }
-  force_deferred_constraints();
+  check_constraints();
   subtransaction.commit();
   return kNoFailure;
 }
@@ -387,7 +393,7 @@ void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_
     held_.push_back(*item.key);
     stopped.push_back(*item.key);
   }
-  force_deferred_constraints();
+  check_constraints();
 }
 
 /// Events that do not run now: not due yet, or behind a held key.
@@ -414,7 +420,7 @@ bool LaneTurn::pass_over(const Item &item, std::vector<Disposition> &done) {
 }
 
 bool LaneTurn::batch_is_full(std::size_t done) const {
-  return done > 0 && pg::monotonic_us() - batch_started_us_ >= std::int64_t{pg::settings::batch_time_ms} * 1000;
+  return done > 0 && (session_dirty_ || pg::monotonic_us() - batch_started_us_ >= std::int64_t{pg::settings::batch_time_ms} * 1000);
 }
 
 Disposition LaneTurn::attempt(const Item &item) {
@@ -436,7 +442,9 @@ Disposition LaneTurn::attempt(const Item &item) {
   }
   RunningEvent running{subscription_.id, claim_.partition,       item.ref.id, item.position, item.attempts + 1,
                        item.depth,       subscription_.timeout_us, item.event};
-  return judge(item, handler_.call(slot_, running));
+  HandlerResult result = handler_.call(slot_, running);
+  session_dirty_ = session_dirty_ || session_is_dirty();
+  return judge(item, std::move(result));
 }
 
 Disposition LaneTurn::judge(const Item &item, HandlerResult run) {
@@ -467,6 +475,42 @@ Disposition LaneTurn::judge(const Item &item, HandlerResult run) {
 
 // ------------------------------------------------------------------------------------------------- conflicts
 
+/// What the rolled-back batch had advanced is read again.
+void LaneTurn::forget_position() {
+  cursor_.reset();
+  have_chunk_ = false;
+  read_at_ = 0;
+  waits_known_ = false;
+}
+
+/// Parked events that an operator took away meanwhile do not run.
+void LaneTurn::keep_locked(std::vector<Item> &items) const {
+  std::vector<std::int64_t> ids;
+  for (const Item &item : items) ids.push_back(item.parked_id);
+  pg::OwnerScope owner;
+  pg::Spi spi;
+  const std::vector<std::int64_t> locked = store::lock_rows(lane_, ids);
+  std::erase_if(items, [&](const Item &item) {
+    return std::find(locked.begin(), locked.end(), item.parked_id) == locked.end();
+  });
+}
+
+/// Past its limit a queue takes no more: the lane stops, loudly, until the key is free again.
+void LaneTurn::refuse_endless_queues(const std::vector<Disposition> &done) const {
+  std::vector<std::string_view> checked;
+  for (const Disposition &d : done) {
+    if (d.kind != Disposition::Kind::Behind) continue;
+    const std::string_view key = *d.item->key;
+    if (std::find(checked.begin(), checked.end(), key) != checked.end()) continue;
+    checked.push_back(key);
+    const int limit = pg::settings::max_parked_per_key;
+    if (store::queue_length(lane_, key, limit) < limit) continue;
+    throw pg::Error{ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                    "more than " + std::to_string(limit) + " events wait behind key " + pg::quoted(key), {},
+                    "See saga.held_keys for the command that frees it, or raise saga.max_parked_per_key."};
+  }
+}
+
 /// The conflict belongs to no event yet: the same events run again, each alone in its transaction.
 void LaneTurn::on_conflict(const pg::Error &error, std::size_t events) {
   claim_.mode = LaneMode::Single;
@@ -496,23 +540,27 @@ void LaneTurn::charge_conflict(const std::vector<Item> &items, bool fresh, const
     return;
   }
   claim_.conflicts = 0;
-  // A failed attempt, recorded in a transaction of its own. The cursor is read again: the last one was rolled back.
+  charge(items[0], fresh, error, "40000");  // transaction_rollback: no conflict any more, a failure like others
+}
+
+/// A failed attempt of an event that was alone in its transaction, recorded in a transaction of its own.
+void LaneTurn::charge(const Item &item, bool fresh, const pg::Error &error, const char *sqlstate) {
   pg::Transaction transaction;
   {
     pg::OwnerScope owner;
     pg::Spi spi;
-    cursor_ = store::newest_cursor(lane_);
+    cursor_ = store::newest_cursor(lane_);  // the last one was rolled back
   }
   Disposition d;
-  d.item = &items[0];
+  d.item = &item;
   d.kind = Disposition::Kind::Failed;
   d.run.started_at = GetCurrentTimestamp();
   d.run.error = describe(error);
   domain::Failure failure;
-  failure.sqlstate = "40000";  // transaction_rollback: no conflict any more, a failure like others
+  failure.sqlstate = sqlstate;
   domain::EventState state;
-  state.attempts = static_cast<std::uint16_t>(items[0].attempts);
-  state.age = domain::Millis{(GetCurrentTimestamp() - items[0].published_at) / 1000};
+  state.attempts = static_cast<std::uint16_t>(item.attempts);
+  state.age = domain::Millis{(GetCurrentTimestamp() - item.published_at) / 1000};
   d.decision = domain::decide(failure, state, subscription_.policy, pg::random_fraction());
   d.due_at = GetCurrentTimestamp() + d.decision.delay.count() * 1000;
   std::vector<Disposition> done;
@@ -556,6 +604,7 @@ void LaneTurn::record(const std::vector<Disposition> &done, bool fresh) {
   pg::OwnerScope owner;
   pg::Spi spi;
   bool failed = false;
+  refuse_endless_queues(done);
   for (const Disposition &d : done) {
     switch (d.kind) {
       case Disposition::Kind::Delivered:
@@ -618,6 +667,7 @@ void LaneTurn::record_fresh(const std::vector<Disposition> &done) {
   advanced.window = chunk_.window;
   advanced.window_done = chunk_.completes_window && consumed >= chunk_.events.size();
   if (!done.empty()) advanced.last_position = done.back().item->position;
+  if (consumed >= chunk_.events.size()) advanced.last_position = std::max(advanced.last_position, chunk_.last_scanned);
   advanced.delivered += pack.count();
   store::append_cursor(lane_, advanced);
   if (pack.count() > 0) store::append_delivery(subscription_, lane_, advanced, pack, packed_results);
@@ -625,11 +675,7 @@ void LaneTurn::record_fresh(const std::vector<Disposition> &done) {
   if (advanced.window_done) {
     cursor_->previous = advanced.window;
     cursor_->not_before.reset();
-    const int era = store::installation().era;
-    if (cursor_->era != era) {
-      cursor_->era = era;
-      cursor_->previous = domain::Snapshot::none();
-    }
+    store::enter_new_era(*cursor_, store::installation().era);
   }
   next_ = consumed;
   if (next_ >= chunk_.events.size()) have_chunk_ = false;

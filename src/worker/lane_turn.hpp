@@ -70,6 +70,10 @@ class LaneTurn {
 
   void on_conflict(const pg::Error &error, std::size_t events);
   void charge_conflict(const std::vector<Item> &items, bool fresh, const pg::Error &error);
+  void charge(const Item &item, bool fresh, const pg::Error &error, const char *sqlstate);
+  void forget_position();
+  void keep_locked(std::vector<Item> &items) const;
+  void refuse_endless_queues(const std::vector<Disposition> &done) const;
   [[nodiscard]] bool holds_keys() const noexcept { return subscription_.ordering != store::Ordering::None; }
   [[nodiscard]] std::vector<Item> fresh_items() const;
   [[nodiscard]] std::size_t batch_limit() const;
@@ -95,6 +99,7 @@ class LaneTurn {
   std::int64_t started_us_ = 0;
   std::int64_t batch_started_us_ = 0;
   std::int64_t not_before_us_ = 0;
+  bool session_dirty_ = false;
   bool marked_ = false;  // the event that runs alone was marked before
   std::vector<store::ParkedEvent> due_;
 };

@@ -54,7 +54,6 @@ class PoolWorker {
   void block(const store::Subscription &subscription, const pg::Error &error);
   const store::Subscription *subscription(int id);
   void set_state(WorkerState state);
-  void reset_session();
 
   WorkerSlot &slot_;
   DatabaseEntry &database_;
@@ -154,7 +153,7 @@ void PoolWorker::serve(const Claim &claim) {
   release_lane(claim, end);
   announce_progress(database_);
   pgstat_report_stat(false);
-  reset_session();
+  if (session_is_dirty()) reset_session();
 }
 
 /// The handler is missing or may not be run: the subscription parks visibly until resume() confirms it.
@@ -172,18 +171,6 @@ void PoolWorker::block(const store::Subscription &subscription, const pg::Error 
   } catch (const pg::Error &again) {
     ereport(WARNING, (errcode(again.code()), errmsg("pg_saga: %s", again.message().c_str())));
   }
-}
-
-/// What a handler may have left in the session must not reach the next one.
-void PoolWorker::reset_session() {
-  pg::Transaction transaction;
-  pg::call([] {
-    DropAllPreparedStatements();
-    Async_UnlistenAll();
-    LockReleaseAll(USER_LOCKMETHOD, true);
-    ResetTempTableNamespace();
-  });
-  transaction.commit();
 }
 
 void run_worker() {

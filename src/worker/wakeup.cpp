@@ -2,6 +2,7 @@
 
 #include "pg/compat.hpp"
 #include "pg/guard.hpp"
+#include "worker/handler.hpp"
 #include "worker/processes.hpp"
 
 namespace saga::worker {
@@ -132,6 +133,7 @@ static void saga_process_utility(PlannedStmt *statement, const char *query, bool
                                  ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
                                  DestReceiver *destination, QueryCompletion *completion) {
   leave_affected_database(statement->utilityStmt);
+  note_utility_statement(statement->utilityStmt);
   if (previous_utility_hook != nullptr) {
     previous_utility_hook(statement, query, read_only_tree, context, params, environment, destination, completion);
   } else {
