@@ -1,5 +1,8 @@
 #include "store/event_log.hpp"
 
+#include <algorithm>
+#include <numeric>
+
 #include "domain/slot.hpp"
 #include "pg/compat.hpp"
 #include "pg/memory.hpp"
@@ -82,30 +85,58 @@ EventRow make_row(const Topic &topic, const NewEvent &event, std::int16_t partit
   return row;
 }
 
-/// Position and xid are set here, at the last moment; then the row goes into the heap and all its indexes.
-void insert_rows(Relation leaf, EventRow *rows, std::size_t count, Oid sequence) {
+constexpr std::size_t kSlotsMax = 128;  // rows that go into the heap with one call
+
+struct InsertPlan {
+  EventRow *rows;              // in call order
+  const std::uint32_t *order;  // in which they go into the table
+  std::size_t count;
+};
+
+/// Position and xid are set at the last moment, in call order.
+void draw_positions(const InsertPlan &plan, Oid sequence) {
+  const FullTransactionId xid = GetTopFullTransactionId();
+  for (std::size_t i = 0; i < plan.count; ++i) {
+    plan.rows[i].values[kXid] = FullTransactionIdGetDatum(xid);
+    plan.rows[i].values[kPosition] = Int64GetDatum(nextval_internal(sequence, false));
+  }
+}
+
+void fill_slot(TupleTableSlot *slot, const EventRow &row) {
+  ExecClearTuple(slot);
+  std::memcpy(slot->tts_values, row.values.data(), sizeof(Datum) * kColumns);
+  std::memcpy(slot->tts_isnull, row.nulls.data(), sizeof(bool) * kColumns);
+  ExecStoreVirtualTuple(slot);
+}
+
+/// The rows go into the heap and all its indexes, those of a lane side by side: readers and the lane's index then find
+/// them on the same pages.
+void insert_rows(Relation leaf, const InsertPlan &plan, Oid sequence) {
+  draw_positions(plan, sequence);
   EState *estate = CreateExecutorState();
   ResultRelInfo *target = makeNode(ResultRelInfo);
   InitResultRelInfo(target, leaf, 0, nullptr, 0);
   ExecOpenIndices(target, false);
-  TupleTableSlot *slot = table_slot_create(leaf, nullptr);
   const CommandId command = GetCurrentCommandId(true);
-  const FullTransactionId xid = GetTopFullTransactionId();
-  BulkInsertState bulk = count > 100 ? GetBulkInsertState() : nullptr;
-  for (std::size_t i = 0; i < count; ++i) {
-    EventRow &row = rows[i];
-    row.values[kXid] = FullTransactionIdGetDatum(xid);
-    row.values[kPosition] = Int64GetDatum(nextval_internal(sequence, false));
-    ExecClearTuple(slot);
-    std::memcpy(slot->tts_values, row.values.data(), sizeof(Datum) * kColumns);
-    std::memcpy(slot->tts_isnull, row.nulls.data(), sizeof(bool) * kColumns);
-    ExecStoreVirtualTuple(slot);
-    table_tuple_insert(leaf, slot, command, 0, bulk);
-    pg::compat::insert_index_entries(target, slot, estate);
-    ResetPerTupleExprContext(estate);
+  const std::size_t slot_count = std::min(plan.count, kSlotsMax);
+  auto **slots = static_cast<TupleTableSlot **>(palloc(sizeof(TupleTableSlot *) * slot_count));
+  for (std::size_t i = 0; i < slot_count; ++i) slots[i] = table_slot_create(leaf, nullptr);
+  BulkInsertState bulk = plan.count > 100 ? GetBulkInsertState() : nullptr;
+  for (std::size_t done = 0; done < plan.count; done += slot_count) {
+    const std::size_t part = std::min(slot_count, plan.count - done);
+    for (std::size_t i = 0; i < part; ++i) fill_slot(slots[i], plan.rows[plan.order[done + i]]);
+    if (part == 1) {
+      table_tuple_insert(leaf, slots[0], command, 0, bulk);
+    } else {
+      table_multi_insert(leaf, slots, static_cast<int>(part), command, 0, bulk);
+    }
+    for (std::size_t i = 0; i < part; ++i) {
+      pg::compat::insert_index_entries(target, slots[i], estate);
+      ResetPerTupleExprContext(estate);
+    }
   }
   if (bulk != nullptr) FreeBulkInsertState(bulk);
-  ExecDropSingleTupleTableSlot(slot);
+  for (std::size_t i = 0; i < slot_count; ++i) ExecDropSingleTupleTableSlot(slots[i]);
   ExecCloseIndices(target);
   FreeExecutorState(estate);
 }
@@ -152,9 +183,13 @@ std::vector<std::int16_t> append(const std::string &topic_name, const std::vecto
     partitions.push_back(partition);
     rows.push_back(make_row(*leaf.topic, event, partition, now));
   }
+  std::vector<std::uint32_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return partitions[a] < partitions[b]; });
+  const InsertPlan plan{rows.data(), order.data(), rows.size()};
   try {
     pg::call([&] {
-      insert_rows(leaf.relation, rows.data(), rows.size(), sequence);
+      insert_rows(leaf.relation, plan, sequence);
       table_close(leaf.relation, NoLock);
     });
   } catch (const pg::Error &error) {

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 4 * 1024 * 1024;
 constexpr int kFetchStep = 128;
+constexpr auto kFullChunk = static_cast<std::size_t>(kChunkEvents);
 constexpr std::size_t kRunsMax = 1000;  // transactions of a window that are merged run by run
 
 // Parameters of every read: 1 topic id, 2 partition (the lane of a total order: all of them), 3 era, 4 topic, 5 consumer group, 6 event types, 7 limit.
@@ -80,13 +81,6 @@ constinit std::array kTransactions{
     pg::Statement{"SELECT DISTINCT e.xid FROM saga.event_v1 e WHERE e.topic_id = $1 AND e.partition_number = ANY ($2::int2[]) AND e.era = $3"
                   "   AND e.xid >= $4 AND e.xid < $5 LIMIT $6"}};
 
-// The transaction that stands kChunkEvents entries into a range: where a backlog is cut.
-constinit std::array kProbe{
-    pg::Statement{"SELECT e.xid FROM saga.event_v1 e WHERE e.topic_id = $1 AND e.partition_number = $2::int2"
-                  "   AND e.era = $3 AND e.xid >= $4 AND e.xid < $5 ORDER BY e.xid, e.\"position\" OFFSET $6 LIMIT 1"},
-    pg::Statement{"SELECT e.xid FROM saga.event_v1 e WHERE e.topic_id = $1 AND e.partition_number = ANY ($2::int2[])"
-                  "   AND e.era = $3 AND e.xid >= $4 AND e.xid < $5 ORDER BY e.xid, e.\"position\" OFFSET $6 LIMIT 1"}};
-
 constinit pg::Statement kCurrentSnapshot{"SELECT pg_catalog.pg_current_snapshot()"};
 
 pg::Param xid_array(const std::vector<domain::Xid> &xids) {
@@ -117,10 +111,7 @@ class Window {
   Chunk read() {
     if (!cursor_.window_done) return read_part(cursor_.window);
     const domain::Snapshot now = newest();
-    if (auto small = read_whole(now)) return std::move(*small);
-    Chunk chunk = read_part(cut(now));
-    chunk.up_to_date = chunk.window == now;
-    return chunk;
+    return read_forward(now);
   }
 
  private:
@@ -149,33 +140,44 @@ class Window {
     return ended;
   }
 
-  /// The whole window if it is small: no sort in the server, one statement. nullopt: it is not small.
-  std::optional<Chunk> read_whole(const domain::Snapshot &window) {
+  /// What is new, in one scan and without a sort in the server. A backlog ends its window at the last tick that the
+  /// scan has covered, so that what was read is delivered and only the rest of a tick is read again.
+  Chunk read_forward(const domain::Snapshot &now) {
     Chunk chunk;
-    chunk.window = window;
+    chunk.window = now;
     chunk.completes_window = true;
-    chunk.up_to_date = true;
-    bool truncated = fetch(kForward[form_], chunk, window, kChunkEvents + 1,
-                           {pg::param_xid8(cursor_.previous.xmax()), pg::param_xid8(window.xmax())});
-    const std::vector<domain::Xid> late = stragglers(window);
-    if (!truncated && !late.empty()) {
-      truncated = fetch(kRuns[form_], chunk, window, kChunkEvents + 1, {xid_array(late), pg::param(std::int64_t{0})});
+    const bool stopped = fetch(kForward[form_], chunk, now, kChunkEvents + 1,
+                               {pg::param_xid8(cursor_.previous.xmax()), pg::param_xid8(now.xmax())});
+    chunk.up_to_date = !stopped && chunk.scanned <= kFullChunk;
+    if (!chunk.up_to_date) {
+      auto tick = last_tick(cursor_.era, cursor_.previous.xmax(), scanned_to_);
+      if (!tick) return read_large(now);
+      chunk.window = std::move(*tick);
+      std::erase_if(chunk.events, [&](const LaneEvent &e) { return !chunk.window.sees(e.xid); });
     }
-    if (truncated || chunk.scanned > static_cast<std::size_t>(kChunkEvents)) return std::nullopt;
+    if (!add_stragglers(chunk)) return read_part(chunk.window);
     std::sort(chunk.events.begin(), chunk.events.end(),
               [](const LaneEvent &a, const LaneEvent &b) { return a.position < b.position; });
     return chunk;
   }
 
-  /// A backlog ends its window at the first tick that covers about one chunk.
-  domain::Snapshot cut(const domain::Snapshot &now) const {
-    const pg::Rows rows =
-        pg::run(kProbe[form_], {pg::param(subscription_.topic_id), partition(), pg::param(cursor_.era),
-                                pg::param_xid8(cursor_.previous.xmax()), pg::param_xid8(now.xmax()),
-                                pg::param(std::int32_t{kChunkEvents})});
-    if (rows.empty()) return now;
-    auto tick = tick_after(cursor_.era, rows[0].xid8(1));
-    return tick && tick->xmax() <= now.xmax() ? std::move(*tick) : now;
+  /// False: they are too many for one chunk.
+  bool add_stragglers(Chunk &chunk) {
+    const std::vector<domain::Xid> late = stragglers(chunk.window);
+    if (late.empty()) return true;
+    const std::size_t before = chunk.scanned;
+    const bool stopped =
+        fetch(kRuns[form_], chunk, chunk.window, kChunkEvents, {xid_array(late), pg::param(std::int64_t{0})});
+    return !stopped && chunk.scanned - before < kFullChunk;
+  }
+
+  /// More than a chunk between two ticks: the window ends at the next one and is read part by part.
+  Chunk read_large(const domain::Snapshot &now) {
+    const auto tick = tick_after(cursor_.era, scanned_to_);
+    const bool usable = tick && tick->xmax() <= now.xmax();
+    Chunk chunk = read_part(usable ? *tick : now);
+    chunk.up_to_date = !usable;
+    return chunk;
   }
 
   /// The next chunk of a window in position order, in bounded memory whatever the window's size.
@@ -194,7 +196,7 @@ class Window {
                         {pg::param_xid8(cursor_.previous.xmax()), pg::param_xid8(window.xmax()), pg::param(window),
                          xid_array(late), pg::param(last)});
     }
-    chunk.completes_window = !truncated && chunk.scanned < static_cast<std::size_t>(kChunkEvents);
+    chunk.completes_window = !truncated && chunk.scanned < kFullChunk;
     return chunk;
   }
 
@@ -238,6 +240,7 @@ class Window {
     chunk.last_scanned = row.i64(1);
     LaneEvent event;
     event.xid = row.xid8(2);
+    scanned_to_ = event.xid;
     if (!window.sees(event.xid)) return 0;
     event.published_at = row.time(7);
     if (cursor_.not_before && event.published_at < *cursor_.not_before) return 0;
@@ -260,6 +263,7 @@ class Window {
   const Lane &lane_;
   const Cursor &cursor_;
   MemoryContext memory_;
+  domain::Xid scanned_to_ = 0;  // of the row read last
   std::size_t form_;  // 0: one partition, 1: all of the topic
 };
 

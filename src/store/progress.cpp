@@ -18,6 +18,10 @@ constinit pg::Statement kAppend{
 constinit pg::Statement kTickAfter{
     "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND next_xid > $2 ORDER BY next_xid LIMIT 1"};
 
+constinit pg::Statement kLastTick{
+    "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND next_xid > $2 AND next_xid <= $3"
+    " ORDER BY next_xid DESC LIMIT 1"};
+
 constinit pg::Statement kTickBefore{
     "SELECT snapshot FROM saga.tick_v1 WHERE era = $1 AND taken_at <= $2 ORDER BY taken_at DESC LIMIT 1"};
 
@@ -71,6 +75,10 @@ void append_cursor(const Lane &lane, const Cursor &cursor) {
 
 std::optional<domain::Snapshot> tick_after(int era, domain::Xid xid) {
   return first_snapshot(pg::run(kTickAfter, {pg::param(era), pg::param_xid8(xid)}));
+}
+
+std::optional<domain::Snapshot> last_tick(int era, domain::Xid after, domain::Xid up_to) {
+  return first_snapshot(pg::run(kLastTick, {pg::param(era), pg::param_xid8(after), pg::param_xid8(up_to)}));
 }
 
 std::optional<domain::Snapshot> tick_before(int era, TimestampTz time) {

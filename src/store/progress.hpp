@@ -40,6 +40,9 @@ void append_cursor(const Lane &lane, const Cursor &cursor);
 /// The first tick after which transaction xid cannot be running any more, of this era; nullopt: none yet.
 std::optional<domain::Snapshot> tick_after(int era, domain::Xid xid);
 
+/// The last tick that a scan in the order of transactions has covered: after < its xmax <= up_to.
+std::optional<domain::Snapshot> last_tick(int era, domain::Xid after, domain::Xid up_to);
+
 /// The last tick taken at or before a time.
 std::optional<domain::Snapshot> tick_before(int era, TimestampTz time);
 

@@ -7,6 +7,8 @@
 #include "worker/processes.hpp"
 #include "worker/wakeup.hpp"
 
+#include <malloc.h>
+
 #include <unordered_map>
 
 namespace saga::worker {
@@ -173,6 +175,16 @@ void PoolWorker::block(const store::Subscription &subscription, const pg::Error 
   }
 }
 
+/// Chunks of up to a megabyte come and go all the time: without this the heap is trimmed and grown for each.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  constexpr int kKeep = 8 * 1024 * 1024;
+  (void)mallopt(M_TRIM_THRESHOLD, kKeep);
+  (void)mallopt(M_TOP_PAD, kKeep / 8);
+  (void)mallopt(M_MMAP_THRESHOLD, kKeep);
+#endif
+}
+
 void run_worker() {
   const StartInfo info = start_info();
   SharedState &s = shared_state();
@@ -180,6 +192,7 @@ void run_worker() {
   my_slot_index = info.slot;
   my_generation = info.generation;
   set_up_process();
+  keep_freed_memory();
   if (slot.generation != info.generation) return;
   before_shmem_exit(release_slot, Datum{0});
   pg::call([&] { BackgroundWorkerInitializeConnectionByOid(info.database, info.role, 0); });
