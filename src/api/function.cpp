@@ -6,11 +6,15 @@ namespace saga::api {
 
 void require_writable(const char *what) {
   if (RecoveryInProgress()) {
-    throw pg::Error{ERRCODE_READ_ONLY_SQL_TRANSACTION, std::string("cannot ") + what + " on a standby", {},
+    throw pg::Error{ERRCODE_READ_ONLY_SQL_TRANSACTION,
+                    std::string("cannot ") + what + " on a standby",
+                    {},
                     "Connect to the primary server."};
   }
   if (XactReadOnly) {
-    throw pg::Error{ERRCODE_READ_ONLY_SQL_TRANSACTION, std::string("cannot ") + what + " in a read-only transaction", {},
+    throw pg::Error{ERRCODE_READ_ONLY_SQL_TRANSACTION,
+                    std::string("cannot ") + what + " in a read-only transaction",
+                    {},
                     "Start the transaction READ WRITE."};
   }
 }

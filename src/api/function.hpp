@@ -15,7 +15,9 @@ class Args {
   /// Throws 22004 when the argument is NULL.
   [[nodiscard]] Datum datum(int i, const char *name) const {
     if (is_null(i)) {
-      throw pg::Error{ERRCODE_NULL_VALUE_NOT_ALLOWED, std::string("argument \"") + name + "\" must not be NULL", {},
+      throw pg::Error{ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                      std::string("argument \"") + name + "\" must not be NULL",
+                      {},
                       std::string("Pass a value for ") + name + "."};
     }
     return fcinfo_->args[i].value;
@@ -63,15 +65,17 @@ class RowSet {
 
 }  // namespace saga::api
 
-#define SAGA_FUNCTION(name)                                                                     \
-  static Datum name##_body(FunctionCallInfo fcinfo);                                            \
-  extern "C" {                                                                                  \
-  SAGA_EXPORT Datum name(PG_FUNCTION_ARGS);                                                     \
-  SAGA_EXPORT const Pg_finfo_record *pg_finfo_##name(void);                                     \
-  const Pg_finfo_record *pg_finfo_##name(void) {                                                \
-    static const Pg_finfo_record info = {1};                                                    \
-    return &info;                                                                               \
-  }                                                                                             \
-  Datum name(PG_FUNCTION_ARGS) { return ::saga::pg::boundary([&] { return name##_body(fcinfo); }); } \
-  }                                                                                             \
+#define SAGA_FUNCTION(name)                                           \
+  static Datum name##_body(FunctionCallInfo fcinfo);                  \
+  extern "C" {                                                        \
+  SAGA_EXPORT Datum name(PG_FUNCTION_ARGS);                           \
+  SAGA_EXPORT const Pg_finfo_record *pg_finfo_##name(void);           \
+  const Pg_finfo_record *pg_finfo_##name(void) {                      \
+    static const Pg_finfo_record info = {1};                          \
+    return &info;                                                     \
+  }                                                                   \
+  Datum name(PG_FUNCTION_ARGS) {                                      \
+    return ::saga::pg::boundary([&] { return name##_body(fcinfo); }); \
+  }                                                                   \
+  }                                                                   \
   static Datum name##_body(FunctionCallInfo fcinfo)

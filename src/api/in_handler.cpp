@@ -9,7 +9,9 @@ namespace {
 
 void require_handler(const char *function) {
   if (store::current_event() != nullptr) return;
-  throw pg::Error{pg::kNotInHandler, std::string(function) + "() was called outside a handler", {},
+  throw pg::Error{pg::kNotInHandler,
+                  std::string(function) + "() was called outside a handler",
+                  {},
                   "Call it in a function that was given to saga.subscribe()."};
 }
 
@@ -27,7 +29,8 @@ SAGA_FUNCTION(saga_snooze) {
   const std::int64_t micros = pg::interval_micros(args.interval(0, "delay"));
   constexpr std::int64_t kYear = 365LL * 86'400'000'000LL;
   if (micros <= 0 || micros > 10 * kYear) {
-    throw pg::Error{pg::kInvalidOption, "snooze needs a delay between 0 and 10 years", {}, "Pass for instance '5 min'."};
+    throw pg::Error{
+        pg::kInvalidOption, "snooze needs a delay between 0 and 10 years", {}, "Pass for instance '5 min'."};
   }
   worker::request_snooze(micros);
   throw pg::Error{pg::kSnoozed, "snoozed"};

@@ -61,21 +61,25 @@ domain::Uuid fingerprint(const store::Topic &topic, const Draft &draft) {
 [[noreturn]] void too_large(const char *what, std::size_t size, std::size_t limit, const char *setting) {
   throw pg::Error{ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                   std::string(what) + " has " + std::to_string(size) + " bytes, the limit is " + std::to_string(limit),
-                  {}, std::string("Publish a reference to larger data, or raise ") + setting + "."};
+                  {},
+                  std::string("Publish a reference to larger data, or raise ") + setting + "."};
 }
 
 void check_texts(const Draft &draft) {
   const auto key_limit = static_cast<std::size_t>(pg::settings::max_key_length);
   if (draft.key && draft.key->size() > key_limit) too_large("key", draft.key->size(), key_limit, "saga.max_key_length");
-  for (const auto *text : {&draft.type, &draft.correlation_id, &draft.causation_id, &draft.event_id, &draft.idempotency_key}) {
+  for (const auto *text :
+       {&draft.type, &draft.correlation_id, &draft.causation_id, &draft.event_id, &draft.idempotency_key}) {
     if (!*text || (*text)->size() <= kTextMax) continue;
-    throw pg::Error{ERRCODE_PROGRAM_LIMIT_EXCEEDED, "event type or id has " + std::to_string((*text)->size()) +
-                                                        " bytes, the limit is " + std::to_string(kTextMax),
-                    {}, "Use a shorter one."};
+    throw pg::Error{
+        ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        "event type or id has " + std::to_string((*text)->size()) + " bytes, the limit is " + std::to_string(kTextMax),
+        {},
+        "Use a shorter one."};
   }
   if (draft.deliver_at && TIMESTAMP_NOT_FINITE(*draft.deliver_at)) {
-    throw pg::Error{ERRCODE_INVALID_PARAMETER_VALUE, "deliver_at must be finite", {},
-                    "Pass a time, or NULL to deliver at once."};
+    throw pg::Error{
+        ERRCODE_INVALID_PARAMETER_VALUE, "deliver_at must be finite", {}, "Pass a time, or NULL to deliver at once."};
   }
 }
 
@@ -97,7 +101,8 @@ void count_events(std::size_t events) {
   const auto limit = static_cast<std::size_t>(pg::settings::max_events_per_transaction);
   if (published <= limit) return;
   throw pg::Error{ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                  "transaction publishes more than " + std::to_string(limit) + " events", {},
+                  "transaction publishes more than " + std::to_string(limit) + " events",
+                  {},
                   "Publish in several transactions, or raise saga.max_events_per_transaction."};
 }
 
@@ -131,9 +136,10 @@ std::int16_t inherit(Draft &draft) {
   if (current == nullptr) return 0;
   const int depth = current->depth + 1;
   if (depth > pg::settings::max_causation_depth) {
-    throw pg::Error{ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                    "chain of events that cause each other is longer than " + std::to_string(pg::settings::max_causation_depth),
-                    "A handler that publishes to its own topic never ends.", "Break the loop, or raise saga.max_causation_depth."};
+    throw pg::Error{
+        ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "chain of events that cause each other is longer than " + std::to_string(pg::settings::max_causation_depth),
+        "A handler that publishes to its own topic never ends.", "Break the loop, or raise saga.max_causation_depth."};
   }
   if (!draft.correlation_id) draft.correlation_id = store::event_text(current->event, 6);
   if (!draft.causation_id) {
@@ -196,7 +202,8 @@ store::Topic topic_to_publish(const std::string &name) {
   store::require_right(topic, store::Right::Publish);
   if (store::installation().is_copy) {
     throw pg::Error{pg::kPaused, "this database is a copy of another one and has not been resumed",
-                    "Its log counts transactions of the original.", "Run saga.resume_all() if it shall be used in its own right."};
+                    "Its log counts transactions of the original.",
+                    "Run saga.resume_all() if it shall be used in its own right."};
   }
   return topic;
 }
@@ -242,7 +249,8 @@ class Column {
     throw pg::Error{ERRCODE_ARRAY_SUBSCRIPT_ERROR,
                     std::string("array \"") + name + "\" has " + std::to_string(count) + " elements, payloads has " +
                         std::to_string(expected),
-                    {}, std::string("Pass one element per payload, or leave ") + name + " out."};
+                    {},
+                    std::string("Pass one element per payload, or leave ") + name + " out."};
   }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::optional<Datum> datum(std::size_t i) const {
@@ -270,7 +278,9 @@ void refuse_duplicates(const std::vector<Draft> &drafts) {
   std::sort(ids.begin(), ids.end());
   const auto twice = std::adjacent_find(ids.begin(), ids.end());
   if (twice == ids.end()) return;
-  throw pg::Error{pg::kIdConflict, "event id " + pg::quoted(*twice) + " appears twice in the batch", {},
+  throw pg::Error{pg::kIdConflict,
+                  "event id " + pg::quoted(*twice) + " appears twice in the batch",
+                  {},
                   "Give every event of a batch an id of its own, or none."};
 }
 
@@ -295,7 +305,9 @@ Draft draft_of(const Args &args, Datum payload) {
   draft.idempotency_key = args.optional_text(8);
   if (const auto at = args.optional_datum(9)) draft.deliver_at = DatumGetTimestampTz(*at);
   if (draft.event_id && draft.idempotency_key) {
-    throw pg::Error{pg::kInvalidOption, "event_id and idempotency_key exclude each other", {},
+    throw pg::Error{pg::kInvalidOption,
+                    "event_id and idempotency_key exclude each other",
+                    {},
                     "Pass the one by which a repeat shall be recognised."};
   }
   return draft;
@@ -331,7 +343,9 @@ SAGA_FUNCTION(saga_publish_batch) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto payload = payloads.datum(i);
     if (!payload) {
-      throw pg::Error{ERRCODE_NULL_VALUE_NOT_ALLOWED, "payload " + std::to_string(i + 1) + " of the batch is NULL", {},
+      throw pg::Error{ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                      "payload " + std::to_string(i + 1) + " of the batch is NULL",
+                      {},
                       "Pass a JSON document for every event; 'null'::jsonb is one."};
     }
     drafts[i].payload = *payload;
@@ -356,8 +370,8 @@ SAGA_FUNCTION(saga_publish_text) {
   const store::JsonText parsed = store::parse_json(text);
   if (parsed.document) return pg::uuid_datum(publish_one(topic, draft_of(args, *parsed.document)));
   if (topic.reject_invalid) {
-    throw pg::Error{pg::kRejected, "payload is not JSON", parsed.error, "Publish valid JSON; topic " + pg::quoted(topic.name) +
-                                                                             " rejects what is not (on_invalid)."};
+    throw pg::Error{pg::kRejected, "payload is not JSON", parsed.error,
+                    "Publish valid JSON; topic " + pg::quoted(topic.name) + " rejects what is not (on_invalid)."};
   }
   Draft draft = draft_of(args, Datum{0});
   check_texts(draft);
@@ -392,15 +406,19 @@ SAGA_FUNCTION(saga_stage) {
 
 SAGA_FUNCTION(saga_publish_row) {
   if (!CALLED_AS_TRIGGER(fcinfo)) {
-    throw pg::Error{ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "publish_row() is a trigger function", {},
+    throw pg::Error{ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                    "publish_row() is a trigger function",
+                    {},
                     "CREATE TRIGGER ... AFTER INSERT OR UPDATE OR DELETE ON table FOR EACH ROW EXECUTE FUNCTION "
                     "saga.publish_row('topic', 'key column')."};
   }
   auto *data = reinterpret_cast<TriggerData *>(fcinfo->context);
   const Trigger *trigger = data->tg_trigger;
   if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) || trigger->tgnargs < 1) {
-    throw pg::Error{ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "publish_row() needs AFTER ... FOR EACH ROW and a topic",
-                    {}, "EXECUTE FUNCTION saga.publish_row('topic', 'key column')."};
+    throw pg::Error{ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                    "publish_row() needs AFTER ... FOR EACH ROW and a topic",
+                    {},
+                    "EXECUTE FUNCTION saga.publish_row('topic', 'key column')."};
   }
   const store::Topic topic = topic_to_publish(trigger->tgargs[0]);
   const bool deleted = TRIGGER_FIRED_BY_DELETE(data->tg_event);
@@ -410,7 +428,8 @@ SAGA_FUNCTION(saga_publish_row) {
   Draft draft;
   draft.payload = pg::call([&] {
     const Datum composite = heap_copy_tuple_as_datum(row, shape);
-    return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD, composite))));
+    return DirectFunctionCall1(jsonb_in,
+                               CStringGetDatum(TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD, composite))));
   });
   const std::string table = RelationGetRelationName(data->tg_relation);
   draft.type = table + (deleted ? ".deleted" : updated ? ".updated" : ".inserted");
@@ -418,7 +437,9 @@ SAGA_FUNCTION(saga_publish_row) {
     const char *column = trigger->tgargs[1];
     const int number = pg::call([&] { return SPI_fnumber(shape, column); });
     if (number == SPI_ERROR_NOATTRIBUTE) {
-      throw pg::Error{ERRCODE_UNDEFINED_COLUMN, "table " + pg::quoted(table) + " has no column " + pg::quoted(column), {},
+      throw pg::Error{ERRCODE_UNDEFINED_COLUMN,
+                      "table " + pg::quoted(table) + " has no column " + pg::quoted(column),
+                      {},
                       "Name the column that holds the key as second argument of saga.publish_row."};
     }
     const char *key = pg::call([&] { return SPI_getvalue(row, shape, number); });

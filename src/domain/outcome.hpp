@@ -12,7 +12,17 @@ namespace saga::domain {
 
 /// Next states: Processed, Invalid, Skipped, Cancelled, Dead are final (a replay is a new delivery);
 /// Conflict, Retry, Snoozed, Interrupted lead to another run of the same event.
-enum class Outcome : std::uint8_t { Processed, Conflict, Retry, Invalid, Snoozed, Skipped, Cancelled, Interrupted, Dead };
+enum class Outcome : std::uint8_t {
+  Processed,
+  Conflict,
+  Retry,
+  Invalid,
+  Snoozed,
+  Skipped,
+  Cancelled,
+  Interrupted,
+  Dead
+};
 
 enum class DeadReason : std::uint8_t { None, Exhausted, TooOld, Crashed, Rejected };
 
@@ -51,12 +61,13 @@ struct Policy {
 
 struct Decision {
   Outcome outcome = Outcome::Processed;
-  Millis delay{0};                 // before the next run; 0 when final
+  Millis delay{0};  // before the next run; 0 when final
   bool spends_attempt = false;
   DeadReason reason = DeadReason::None;
 };
 
 /// random: 0 <= random < 1, for the jitter.
-[[nodiscard]] Decision decide(const Failure &failure, const EventState &state, const Policy &policy, double random) noexcept;
+[[nodiscard]] Decision decide(const Failure &failure, const EventState &state, const Policy &policy,
+                              double random) noexcept;
 
 }  // namespace saga::domain

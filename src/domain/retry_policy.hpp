@@ -9,10 +9,10 @@
 namespace saga::domain {
 
 struct RetryPolicy {
-  std::uint16_t attempts_max = 3;          // all attempts, the first included
+  std::uint16_t attempts_max = 3;  // all attempts, the first included
   Millis backoff_base{1000};
   Millis backoff_max{3'600'000};
-  double jitter = 0.2;                     // adds 0 .. jitter of the delay, never shortens it
+  double jitter = 0.2;  // adds 0 .. jitter of the delay, never shortens it
 
   /// base * 2^(attempts - 1), at most backoff_max, then lengthened by jitter * random of itself.
   /// attempts: failed attempts so far, at least 1. random: 0 <= random < 1.

@@ -57,7 +57,8 @@ inline bool holds_advisory_lock() {
     }
 #else
     if (SHMQueueEmpty(&list)) continue;
-    for (auto *held = reinterpret_cast<PROCLOCK *>(SHMQueueNext(&list, &list, offsetof(PROCLOCK, procLink))); held != nullptr;
+    for (auto *held = reinterpret_cast<PROCLOCK *>(SHMQueueNext(&list, &list, offsetof(PROCLOCK, procLink)));
+         held != nullptr;
          held = reinterpret_cast<PROCLOCK *>(SHMQueueNext(&list, &held->procLink, offsetof(PROCLOCK, procLink)))) {
       if (held->tag.myLock->tag.locktag_lockmethodid == USER_LOCKMETHOD) return true;
     }

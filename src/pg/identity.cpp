@@ -13,8 +13,7 @@ struct Pin {
 // that keep their plans on the indexes they were written for: the tables are append-only and grow too fast for
 // statistics to follow.
 constexpr std::array kPins{Pin{"search_path", "pg_catalog, pg_temp"}, Pin{"plan_cache_mode", "force_generic_plan"},
-                           Pin{"enable_seqscan", "off"},              Pin{"enable_bitmapscan", "off"},
-                           Pin{"jit", "off"}};
+                           Pin{"enable_seqscan", "off"}, Pin{"enable_bitmapscan", "off"}, Pin{"jit", "off"}};
 
 Oid cached_owner = InvalidOid;
 bool owner_callback_registered = false;
@@ -55,7 +54,9 @@ std::optional<std::string> role_name(Oid role) {
 OwnerScope::OwnerScope() {
   const Oid owner = extension_owner();
   if (!OidIsValid(owner)) {
-    throw Error{ERRCODE_UNDEFINED_OBJECT, "extension \"pg_saga\" is not installed in this database", {},
+    throw Error{ERRCODE_UNDEFINED_OBJECT,
+                "extension \"pg_saga\" is not installed in this database",
+                {},
                 "Run CREATE EXTENSION pg_saga."};
   }
   GetUserIdAndSecContext(&user_, &security_context_);

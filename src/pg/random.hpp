@@ -15,8 +15,6 @@ namespace saga::pg {
 }
 
 /// 0 <= x < 1.
-[[nodiscard]] inline double random_fraction() noexcept {
-  return static_cast<double>(random_bits() >> 11) * 0x1.0p-53;
-}
+[[nodiscard]] inline double random_fraction() noexcept { return static_cast<double>(random_bits() >> 11) * 0x1.0p-53; }
 
 }  // namespace saga::pg

@@ -82,7 +82,8 @@ CursorScan::CursorScan(Statement &statement, const std::vector<Param> &params)
     : exceptions_(std::uncaught_exceptions()) {
   Bound bound = bind(params);
   prepare(statement, bound, params.size());
-  portal_ = call([&] { return SPI_cursor_open(nullptr, statement.plan, bound.values.data(), bound.nulls.data(), false); });
+  portal_ =
+      call([&] { return SPI_cursor_open(nullptr, statement.plan, bound.values.data(), bound.nulls.data(), false); });
   if (portal_ == nullptr) check(SPI_result < 0 ? SPI_result : SPI_ERROR_ARGUMENT, statement.sql);
 }
 

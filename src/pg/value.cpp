@@ -11,7 +11,8 @@ Param param(const domain::Uuid &value) { return {UUIDOID, uuid_datum(value), fal
 
 Param param(const domain::Snapshot &value) {
   const std::string text = value.text();
-  return {PG_SNAPSHOTOID, call([&] { return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.c_str())); }), false};
+  return {PG_SNAPSHOTOID, call([&] { return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.c_str())); }),
+          false};
 }
 
 Param param_xid8(domain::Xid value) { return {XID8OID, UInt64GetDatum(value), false}; }

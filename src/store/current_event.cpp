@@ -15,9 +15,8 @@ CurrentEventScope::~CurrentEventScope() { current = nullptr; }
 
 std::optional<std::string> event_text(Datum event, int attribute) {
   bool null = false;
-  const Datum value = pg::call([&] {
-    return GetAttributeByNum(DatumGetHeapTupleHeader(event), static_cast<AttrNumber>(attribute), &null);
-  });
+  const Datum value = pg::call(
+      [&] { return GetAttributeByNum(DatumGetHeapTupleHeader(event), static_cast<AttrNumber>(attribute), &null); });
   if (null) return std::nullopt;
   return pg::to_string(value);
 }

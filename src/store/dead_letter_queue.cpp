@@ -74,6 +74,11 @@ constinit pg::Statement kMatching{
     "          FROM pg_catalog.jsonb_array_elements_text(CASE WHEN $4 ? 'ids' THEN $4 -> 'ids' ELSE '[]'::jsonb END) i)))"
     " ORDER BY d.dead_at, d.dead_letter_id LIMIT $6"};
 
+// Whether the values can be read at all must not depend on whether a row comes along.
+constinit pg::Statement kReadFilters{
+    "SELECT ($1 ->> 'dead_after')::timestamptz, ($1 ->> 'dead_before')::timestamptz, ARRAY(SELECT i::uuid"
+    "  FROM pg_catalog.jsonb_array_elements_text(CASE WHEN $1 ? 'ids' THEN $1 -> 'ids' ELSE '[]'::jsonb END) i)"};
+
 constinit pg::Statement kPurge{
     "DELETE FROM saga.dead_letter_v1 WHERE dead_letter_id IN ("
     " SELECT d.dead_letter_id FROM saga.dead_letter_v1 d WHERE d.dead_at < $4 AND " SAGA_IN_REACH
@@ -239,6 +244,7 @@ std::optional<std::string> filter_value(Datum filters, std::string_view name) {
 }
 
 std::vector<domain::Uuid> matching(Datum filters, const Reach &reach, bool with_invalid, std::int64_t limit) {
+  pg::run(kReadFilters, {pg::param_jsonb(filters)});
   const pg::Rows rows =
       pg::run(kMatching, {pg::param(reach.all), int_array(reach.topics), int_array(reach.subscriptions),
                           pg::param_jsonb(filters), pg::param(with_invalid), pg::param(limit)});

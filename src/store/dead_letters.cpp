@@ -21,16 +21,16 @@ constinit pg::Statement kAppend{
 
 domain::Uuid append_dead_letter(const Subscription &subscription, const DeadLetterRow &row, const domain::Uuid &id) {
   const AttemptError *error = row.error;
-  pg::run(kAppend, {pg::param(id), pg::param(std::int32_t{row.event.slot}), pg::param(subscription.topic_id),
-                    pg::param(std::string_view(subscription.topic)), pg::param(subscription.id),
-                    pg::param(std::string_view(subscription.consumer_group)), pg::param(row.event.id),
-                    pg::param(row.reason),
-                    error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->sqlstate)),
-                    error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->message)),
-                    error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->context)),
-                    pg::param(row.attempts),
-                    row.first_failed_at ? pg::param_time(*row.first_failed_at) : pg::null_of(TIMESTAMPTZOID),
-                    pg::param(subscription.business_critical)});
+  pg::run(
+      kAppend,
+      {pg::param(id), pg::param(std::int32_t{row.event.slot}), pg::param(subscription.topic_id),
+       pg::param(std::string_view(subscription.topic)), pg::param(subscription.id),
+       pg::param(std::string_view(subscription.consumer_group)), pg::param(row.event.id), pg::param(row.reason),
+       error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->sqlstate)),
+       error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->message)),
+       error == nullptr ? pg::null_of(TEXTOID) : pg::param(std::string_view(error->context)), pg::param(row.attempts),
+       row.first_failed_at ? pg::param_time(*row.first_failed_at) : pg::null_of(TIMESTAMPTZOID),
+       pg::param(subscription.business_critical)});
   return id;
 }
 

@@ -142,7 +142,9 @@ void insert_rows(Relation leaf, const InsertPlan &plan, Oid sequence) {
 }
 
 [[noreturn]] void storage_missing(const Topic &topic) {
-  throw pg::Error{ERRCODE_UNDEFINED_TABLE, "topic " + pg::quoted(topic.name) + " has no storage", {},
+  throw pg::Error{ERRCODE_UNDEFINED_TABLE,
+                  "topic " + pg::quoted(topic.name) + " has no storage",
+                  {},
                   "Run CALL saga.run_maintenance()."};
 }
 
@@ -194,8 +196,10 @@ std::vector<std::int16_t> append(const std::string &topic_name, const std::vecto
     });
   } catch (const pg::Error &error) {
     if (error.code() != ERRCODE_UNIQUE_VIOLATION) throw;
-    throw pg::Error{pg::kIdConflict, "an event with this id is in the log of topic " + pg::quoted(leaf.topic->name) + " already",
-                    error.detail(), "Use another event id or idempotency key: this one belongs to another publisher or an earlier topic."};
+    throw pg::Error{
+        pg::kIdConflict, "an event with this id is in the log of topic " + pg::quoted(leaf.topic->name) + " already",
+        error.detail(),
+        "Use another event id or idempotency key: this one belongs to another publisher or an earlier topic."};
   }
   return partitions;
 }

@@ -43,7 +43,8 @@ Oid event_type() {
 
 std::string example_of(const std::string &handler) {
   const std::string name = handler.substr(0, std::min(handler.find('('), std::size_t{200}));
-  return "CREATE FUNCTION " + (name.empty() ? "handler" : name) + "(event saga.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN ... END $$;";
+  return "CREATE FUNCTION " + (name.empty() ? "handler" : name) +
+         "(event saga.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN ... END $$;";
 }
 
 [[noreturn]] void invalid_handler(const std::string &handler, const std::string &message, const std::string &detail) {

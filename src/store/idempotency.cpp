@@ -39,7 +39,8 @@ bool remember_id(const Topic &topic, Oid publisher, const GivenId &id) {
     const pg::Rows elsewhere = pg::run(kKnown, {publisher_param, topic_id, given, fingerprint, slot, pg::param(false)});
     if (!elsewhere.empty()) used_before(id, elsewhere[0].optional_text(2).value_or("that was dropped"));
   }
-  if (pg::run(kRemember, {slot, publisher_param, topic_id, given, pg::param(id.event_id), fingerprint}).affected() == 1) {
+  if (pg::run(kRemember, {slot, publisher_param, topic_id, given, pg::param(id.event_id), fingerprint}).affected() ==
+      1) {
     return true;
   }
   const pg::Rows rows = pg::run(kKnown, {publisher_param, topic_id, given, fingerprint, slot, pg::param(true)});

@@ -7,10 +7,10 @@ namespace saga::store {
 
 struct GivenId {
   enum class Kind : std::uint8_t { EventId, Key };
-  Kind kind = Kind::EventId;    // an event id is unique over all topics, an idempotency key in its topic
-  std::string given;            // as the caller wrote it
+  Kind kind = Kind::EventId;  // an event id is unique over all topics, an idempotency key in its topic
+  std::string given;          // as the caller wrote it
   domain::Uuid event_id;
-  domain::Uuid fingerprint;     // of topic, key, type and payload
+  domain::Uuid fingerprint;  // of topic, key, type and payload
 };
 
 /// False: the same event was published before under this id. Waits for a concurrent publisher of the id to end.

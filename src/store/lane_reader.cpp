@@ -11,18 +11,19 @@ constexpr int kFetchStep = 128;
 constexpr auto kFullChunk = static_cast<std::size_t>(kChunkEvents);
 constexpr std::size_t kRunsMax = 1000;  // transactions of a window that are merged run by run
 
-// Parameters of every read: 1 topic id, 2 partition (the lane of a total order: all of them), 3 era, 4 topic, 5 consumer group, 6 event types, 7 limit.
-#define SAGA_EVENT_OUTPUT                                                                                          \
-  "SELECT e.\"position\", e.xid, e.event_id, e.slot, e.event_key, e.deliver_at, e.published_at, e.depth,"          \
-  "  ROW(e.event_id, $4, e.event_key, e.event_type, e.payload,"                                                    \
-  "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                             \
-  "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"              \
+// Parameters of every read: 1 topic id, 2 partition (the lane of a total order: all of them), 3 era, 4 topic, 5
+// consumer group, 6 event types, 7 limit.
+#define SAGA_EVENT_OUTPUT                                                                                 \
+  "SELECT e.\"position\", e.xid, e.event_id, e.slot, e.event_key, e.deliver_at, e.published_at, e.depth," \
+  "  ROW(e.event_id, $4, e.event_key, e.event_type, e.payload,"                                           \
+  "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                    \
+  "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"     \
   "      e.\"position\", $5, 1, NULL::text, NULL::int)::saga.event"
-#define SAGA_LANE_FILTER                                                              \
-  "e.topic_id = $1 AND e.partition_number = $2::int2 AND e.era = $3"                  \
+#define SAGA_LANE_FILTER                                             \
+  "e.topic_id = $1 AND e.partition_number = $2::int2 AND e.era = $3" \
   " AND ($6::text[] IS NULL OR e.event_type = ANY ($6::text[]))"
-#define SAGA_TOPIC_FILTER                                                             \
-  "e.topic_id = $1 AND e.partition_number = ANY ($2::int2[]) AND e.era = $3"          \
+#define SAGA_TOPIC_FILTER                                                    \
+  "e.topic_id = $1 AND e.partition_number = ANY ($2::int2[]) AND e.era = $3" \
   " AND ($6::text[] IS NULL OR e.event_type = ANY ($6::text[]))"
 
 // 8 first xid, 9 first xid beyond. In index order, which costs no sort.
@@ -34,33 +35,29 @@ constinit std::array kForward{
 
 // 8 transactions, 9 last position. A run per transaction, at most a chunk of each, merged by position.
 constinit std::array kRuns{
-    pg::Statement{SAGA_EVENT_OUTPUT
-                  " FROM (SELECT r.* FROM pg_catalog.unnest($8::xid8[]) x(xid) CROSS JOIN LATERAL ("
-                  "   SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
-                  "     AND e.xid = x.xid AND e.\"position\" > $9 ORDER BY e.\"position\" LIMIT $7) r"
-                  "   ORDER BY r.\"position\" LIMIT $7) e"},
-    pg::Statement{SAGA_EVENT_OUTPUT
-                  " FROM (SELECT r.* FROM pg_catalog.unnest($8::xid8[]) x(xid) CROSS JOIN LATERAL ("
-                  "   SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
-                  "     AND e.xid = x.xid AND e.\"position\" > $9 ORDER BY e.\"position\" LIMIT $7) r"
-                  "   ORDER BY r.\"position\" LIMIT $7) e"}};
+    pg::Statement{SAGA_EVENT_OUTPUT " FROM (SELECT r.* FROM pg_catalog.unnest($8::xid8[]) x(xid) CROSS JOIN LATERAL ("
+                                    "   SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
+                                    "     AND e.xid = x.xid AND e.\"position\" > $9 ORDER BY e.\"position\" LIMIT $7) r"
+                                    "   ORDER BY r.\"position\" LIMIT $7) e"},
+    pg::Statement{SAGA_EVENT_OUTPUT " FROM (SELECT r.* FROM pg_catalog.unnest($8::xid8[]) x(xid) CROSS JOIN LATERAL ("
+                                    "   SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
+                                    "     AND e.xid = x.xid AND e.\"position\" > $9 ORDER BY e.\"position\" LIMIT $7) r"
+                                    "   ORDER BY r.\"position\" LIMIT $7) e"}};
 
 // 8 first xid, 9 first beyond, 10 window, 11 stragglers, 12 last position. For windows of very many transactions.
 constinit std::array kSorted{
-    pg::Statement{SAGA_EVENT_OUTPUT
-                  " FROM (SELECT * FROM (SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
-                  "     AND e.xid >= $8 AND e.xid < $9 AND e.\"position\" > $12"
-                  "     AND pg_catalog.pg_visible_in_snapshot(e.xid, $10)"
-                  "   UNION ALL SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
-                  "     AND e.xid = ANY ($11::xid8[]) AND e.\"position\" > $12) u"
-                  "   ORDER BY u.\"position\" LIMIT $7) e"},
-    pg::Statement{SAGA_EVENT_OUTPUT
-                  " FROM (SELECT * FROM (SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
-                  "     AND e.xid >= $8 AND e.xid < $9 AND e.\"position\" > $12"
-                  "     AND pg_catalog.pg_visible_in_snapshot(e.xid, $10)"
-                  "   UNION ALL SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
-                  "     AND e.xid = ANY ($11::xid8[]) AND e.\"position\" > $12) u"
-                  "   ORDER BY u.\"position\" LIMIT $7) e"}};
+    pg::Statement{SAGA_EVENT_OUTPUT " FROM (SELECT * FROM (SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
+                                    "     AND e.xid >= $8 AND e.xid < $9 AND e.\"position\" > $12"
+                                    "     AND pg_catalog.pg_visible_in_snapshot(e.xid, $10)"
+                                    "   UNION ALL SELECT * FROM saga.event_v1 e WHERE " SAGA_LANE_FILTER
+                                    "     AND e.xid = ANY ($11::xid8[]) AND e.\"position\" > $12) u"
+                                    "   ORDER BY u.\"position\" LIMIT $7) e"},
+    pg::Statement{SAGA_EVENT_OUTPUT " FROM (SELECT * FROM (SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
+                                    "     AND e.xid >= $8 AND e.xid < $9 AND e.\"position\" > $12"
+                                    "     AND pg_catalog.pg_visible_in_snapshot(e.xid, $10)"
+                                    "   UNION ALL SELECT * FROM saga.event_v1 e WHERE " SAGA_TOPIC_FILTER
+                                    "     AND e.xid = ANY ($11::xid8[]) AND e.\"position\" > $12) u"
+                                    "   ORDER BY u.\"position\" LIMIT $7) e"}};
 
 #undef SAGA_EVENT_OUTPUT
 #undef SAGA_LANE_FILTER
@@ -78,8 +75,9 @@ constinit std::array kTransactions{
         "   AND e.era = $3 AND e.xid > run.xid AND e.xid < $5 ORDER BY e.xid LIMIT 1) FROM run"
         "  WHERE run.xid IS NOT NULL)"
         "SELECT xid FROM run WHERE xid IS NOT NULL LIMIT $6"},
-    pg::Statement{"SELECT DISTINCT e.xid FROM saga.event_v1 e WHERE e.topic_id = $1 AND e.partition_number = ANY ($2::int2[]) AND e.era = $3"
-                  "   AND e.xid >= $4 AND e.xid < $5 LIMIT $6"}};
+    pg::Statement{
+        "SELECT DISTINCT e.xid FROM saga.event_v1 e WHERE e.topic_id = $1 AND e.partition_number = ANY ($2::int2[]) AND e.era = $3"
+        "   AND e.xid >= $4 AND e.xid < $5 LIMIT $6"}};
 
 constinit pg::Statement kCurrentSnapshot{"SELECT pg_catalog.pg_current_snapshot()"};
 
@@ -88,8 +86,8 @@ pg::Param xid_array(const std::vector<domain::Xid> &xids) {
   values.reserve(xids.size());
   for (const domain::Xid xid : xids) values.push_back(UInt64GetDatum(xid));
   const int count = static_cast<int>(values.size());
-  ArrayType *array =
-      pg::call([&] { return construct_array(values.data(), count, XID8OID, sizeof(std::uint64_t), true, TYPALIGN_DOUBLE); });
+  ArrayType *array = pg::call(
+      [&] { return construct_array(values.data(), count, XID8OID, sizeof(std::uint64_t), true, TYPALIGN_DOUBLE); });
   return {get_array_type(XID8OID), PointerGetDatum(array), false};
 }
 
@@ -106,7 +104,11 @@ pg::Param text_array(const std::optional<std::vector<std::string>> &texts) {
 class Window {
  public:
   Window(const Subscription &subscription, const Lane &lane, const Cursor &cursor, MemoryContext memory)
-      : subscription_(subscription), lane_(lane), cursor_(cursor), memory_(memory), form_(lane.partition < 0 ? 1U : 0U) {}
+      : subscription_(subscription),
+        lane_(lane),
+        cursor_(cursor),
+        memory_(memory),
+        form_(lane.partition < 0 ? 1U : 0U) {}
 
   Chunk read() {
     if (!cursor_.window_done) return read_part(cursor_.window);
@@ -126,8 +128,8 @@ class Window {
     std::vector<Datum> all;
     for (int i = 0; i < subscription_.partitions; ++i) all.push_back(Int16GetDatum(static_cast<std::int16_t>(i)));
     const int count = subscription_.partitions;
-    ArrayType *array =
-        pg::call([&] { return construct_array(all.data(), count, INT2OID, sizeof(std::int16_t), true, TYPALIGN_SHORT); });
+    ArrayType *array = pg::call(
+        [&] { return construct_array(all.data(), count, INT2OID, sizeof(std::int16_t), true, TYPALIGN_SHORT); });
     return {INT2ARRAYOID, PointerGetDatum(array), false};
   }
 
@@ -264,7 +266,7 @@ class Window {
   const Cursor &cursor_;
   MemoryContext memory_;
   domain::Xid scanned_to_ = 0;  // of the row read last
-  std::size_t form_;  // 0: one partition, 1: all of the topic
+  std::size_t form_;            // 0: one partition, 1: all of the topic
 };
 
 }  // namespace

@@ -26,9 +26,9 @@ struct LaneEvent {
 struct Chunk {
   domain::Snapshot window = domain::Snapshot::none();
   bool completes_window = false;
-  bool up_to_date = false;  // the window ends now, not at an earlier tick
+  bool up_to_date = false;            // the window ends now, not at an earlier tick
   domain::Position last_scanned = 0;  // position of the last row read, where rows come in that order
-  std::size_t scanned = 0;  // rows read, those that were passed over included
+  std::size_t scanned = 0;            // rows read, those that were passed over included
   std::vector<LaneEvent> events;
 };
 

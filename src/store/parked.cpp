@@ -18,13 +18,13 @@ constinit pg::Statement kPark{
     "   pg_catalog.clock_timestamp(), CASE WHEN $13 IS NOT NULL THEN pg_catalog.clock_timestamp() END, $13, $14, $15,"
     "   $16)"};
 
-#define SAGA_PARKED_OUTPUT                                                                                           \
-  "SELECT p.parked_id, p.event_id, p.slot, p.event_key, p.holds_key, p.waiting_for IN ('delay', 'replay'),"          \
-  "  p.attempts, p.crashes, p.first_failed_at, e.published_at,"                                                      \
-  "  CASE WHEN e.event_id IS NOT NULL THEN"                                                                          \
-  "  ROW(e.event_id, $3, e.event_key, e.event_type, coalesce(p.payload, e.payload),"                                 \
-  "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                               \
-  "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"                \
+#define SAGA_PARKED_OUTPUT                                                                                  \
+  "SELECT p.parked_id, p.event_id, p.slot, p.event_key, p.holds_key, p.waiting_for IN ('delay', 'replay')," \
+  "  p.attempts, p.crashes, p.first_failed_at, e.published_at,"                                             \
+  "  CASE WHEN e.event_id IS NOT NULL THEN"                                                                 \
+  "  ROW(e.event_id, $3, e.event_key, e.event_type, coalesce(p.payload, e.payload),"                        \
+  "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                      \
+  "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"       \
   "      e.\"position\", $4, p.attempts + 1, NULL::text, NULL::int)::saga.event END"
 
 constinit pg::Statement kDue{
@@ -129,19 +129,20 @@ std::vector<ParkedEvent> read(const pg::Rows &rows, MemoryContext memory) {
 std::string_view name(WaitingFor what) noexcept { return kWaitNames[static_cast<std::size_t>(what)]; }
 
 void park(const Subscription &subscription, const Lane &lane, const ParkRequest &r) {
-  pg::run(kPark,
-          {pg::param(subscription.id), partition(lane), slot(r.ref), pg::param(subscription.topic_id),
-           pg::param(subscription.generation), pg::param(r.ref.id), pg::param(r.key, TEXTOID),
-           pg::param(name(r.waiting_for)), pg::param(r.holds_key), pg::param_time(r.due_at), pg::param(r.attempts),
-           pg::param(r.crashes), error_field(r.error, &AttemptError::sqlstate),
-           error_field(r.error, &AttemptError::message), error_field(r.error, &AttemptError::context),
-           pg::param_jsonb(r.payload)});
+  pg::run(kPark, {pg::param(subscription.id), partition(lane), slot(r.ref), pg::param(subscription.topic_id),
+                  pg::param(subscription.generation), pg::param(r.ref.id), pg::param(r.key, TEXTOID),
+                  pg::param(name(r.waiting_for)), pg::param(r.holds_key), pg::param_time(r.due_at),
+                  pg::param(r.attempts), pg::param(r.crashes), error_field(r.error, &AttemptError::sqlstate),
+                  error_field(r.error, &AttemptError::message), error_field(r.error, &AttemptError::context),
+                  pg::param_jsonb(r.payload)});
 }
 
-std::vector<ParkedEvent> due_events(const Subscription &subscription, const Lane &lane, int limit, MemoryContext memory) {
-  return read(pg::run(kDue, {pg::param(subscription.id), partition(lane), pg::param(std::string_view(subscription.topic)),
-                             pg::param(std::string_view(subscription.consumer_group)), pg::param(limit)}),
-              memory);
+std::vector<ParkedEvent> due_events(const Subscription &subscription, const Lane &lane, int limit,
+                                    MemoryContext memory) {
+  return read(
+      pg::run(kDue, {pg::param(subscription.id), partition(lane), pg::param(std::string_view(subscription.topic)),
+                     pg::param(std::string_view(subscription.consumer_group)), pg::param(limit)}),
+      memory);
 }
 
 std::vector<ParkedEvent> queue_of_key(const Subscription &subscription, const Lane &lane, std::string_view key,

@@ -39,7 +39,8 @@ struct ParkRequest {
 void park(const Subscription &subscription, const Lane &lane, const ParkRequest &request);
 
 /// Parked events of a lane that are due and first in their queue. Their composites are allocated in memory.
-std::vector<ParkedEvent> due_events(const Subscription &subscription, const Lane &lane, int limit, MemoryContext memory);
+std::vector<ParkedEvent> due_events(const Subscription &subscription, const Lane &lane, int limit,
+                                    MemoryContext memory);
 
 /// The next in the queue of a key after parked_id.
 std::vector<ParkedEvent> queue_of_key(const Subscription &subscription, const Lane &lane, std::string_view key,
@@ -49,7 +50,8 @@ std::vector<ParkedEvent> queue_of_key(const Subscription &subscription, const La
 bool join_queue(const Subscription &subscription, const Lane &lane, const ParkedEvent &event);
 
 /// The event failed again, or is to wait longer.
-void park_again(const Subscription &subscription, const Lane &lane, const ParkedEvent &event, const ParkRequest &request);
+void park_again(const Subscription &subscription, const Lane &lane, const ParkedEvent &event,
+                const ParkRequest &request);
 
 void unpark(const Subscription &subscription, const Lane &lane, const ParkedEvent &event);
 
@@ -63,8 +65,8 @@ std::vector<std::string> held_among(const Lane &lane, const std::vector<std::str
 std::int64_t queue_length(const Lane &lane, std::string_view key, int limit);
 
 struct LaneWaits {
-  bool any = false;        // anything is parked
-  bool any_held = false;   // anything that holds a key, or the lane of a total order
+  bool any = false;       // anything is parked
+  bool any_held = false;  // anything that holds a key, or the lane of a total order
   std::optional<TimestampTz> next_due;
 };
 LaneWaits lane_waits(const Lane &lane);

@@ -23,9 +23,9 @@ struct Cursor {
   bool window_done = true;
   domain::Snapshot previous = domain::Snapshot::none();
   domain::Snapshot window = domain::Snapshot::none();
-  domain::Position last_position = 0;      // inside the window
-  std::optional<TimestampTz> not_before;   // events published earlier are passed over (start_from a time)
-  std::int64_t delivered = 0;              // events so far, over all generations
+  domain::Position last_position = 0;     // inside the window
+  std::optional<TimestampTz> not_before;  // events published earlier are passed over (start_from a time)
+  std::int64_t delivered = 0;             // events so far, over all generations
 };
 
 /// The newest cursor, ready for the next window when its own is done; nullopt when the lane was never set up.

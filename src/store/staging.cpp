@@ -30,14 +30,16 @@ void stage(const Topic &topic, Oid publisher, const NewEvent &event, const std::
   const auto key = pg::param(event.key, TEXTOID);
   const auto type = pg::param(event.type, TEXTOID);
   const auto payload = pg::param_jsonb(event.payload);
-  const auto staged = pg::run(
-      kStage, {pg::param(event.id), pg::param(std::int32_t{event.slot}), pg::param(event.external_id, TEXTOID),
-               pg::param(topic.id), pg::param(static_cast<std::int64_t>(publisher)), key, type, payload,
-               pg::param_jsonb(event.metadata), pg::param(event.service_name, TEXTOID)});
+  const auto staged =
+      pg::run(kStage, {pg::param(event.id), pg::param(std::int32_t{event.slot}), pg::param(event.external_id, TEXTOID),
+                       pg::param(topic.id), pg::param(static_cast<std::int64_t>(publisher)), key, type, payload,
+                       pg::param_jsonb(event.metadata), pg::param(event.service_name, TEXTOID)});
   if (staged.affected() == 1) return;
   const pg::Rows rows = pg::run(kStaged, {pg::param(event.id), pg::param(topic.id), key, type, payload});
   if (!rows.empty() && rows[0].boolean(1)) return;
-  throw pg::Error{pg::kIdConflict, "event " + pg::quoted(given_id) + " is staged already with other content", {},
+  throw pg::Error{pg::kIdConflict,
+                  "event " + pg::quoted(given_id) + " is staged already with other content",
+                  {},
                   "Stage it under another id."};
 }
 

@@ -8,13 +8,13 @@ namespace saga::store {
 
 namespace {
 
-#define SAGA_SUBSCRIPTION_COLUMNS                                                                                 \
-  "SELECT s.subscription_id, s.topic_id, t.topic, s.consumer_group, s.handler, s.handler_owner, s.event_types,"   \
-  "       s.ordering, s.concurrency, s.max_attempts, s.backoff, s.max_backoff, s.jitter, s.timeout, s.max_age,"   \
-  "       s.on_exhausted = 'halt', s.business_critical, s.isolation, s.run_as, s.run_as_oid, s.service_name,"     \
-  "       s.generation, s.paused_reason, t.partitions,"                                                           \
-  "       coalesce((SELECT max(g.segment_id) FROM saga.segment g"                                                 \
-  "                 WHERE g.retention = t.retention AND g.closed_at IS NULL), 0)"                                 \
+#define SAGA_SUBSCRIPTION_COLUMNS                                                                               \
+  "SELECT s.subscription_id, s.topic_id, t.topic, s.consumer_group, s.handler, s.handler_owner, s.event_types," \
+  "       s.ordering, s.concurrency, s.max_attempts, s.backoff, s.max_backoff, s.jitter, s.timeout, s.max_age," \
+  "       s.on_exhausted = 'halt', s.business_critical, s.isolation, s.run_as, s.run_as_oid, s.service_name,"   \
+  "       s.generation, s.paused_reason, t.partitions,"                                                         \
+  "       coalesce((SELECT max(g.segment_id) FROM saga.segment g"                                               \
+  "                 WHERE g.retention = t.retention AND g.closed_at IS NULL), 0)"                               \
   "  FROM saga.subscription s JOIN saga.topic t USING (topic_id) "
 
 constinit pg::Statement kAll{SAGA_SUBSCRIPTION_COLUMNS "ORDER BY s.subscription_id"};
@@ -130,7 +130,8 @@ Subscription subscription(const Topic &topic, std::string_view consumer_group) {
   pg::Spi spi;
   const auto groups = pg::run(kGroups, {pg::param(topic.id)})[0].optional_text(1);
   throw pg::Error{pg::kUnknownConsumerGroup,
-                  "topic " + pg::quoted(topic.name) + " has no consumer group " + pg::quoted(consumer_group), {},
+                  "topic " + pg::quoted(topic.name) + " has no consumer group " + pg::quoted(consumer_group),
+                  {},
                   groups ? "Its consumer groups are " + *groups + "."
                          : "Create one with saga.subscribe('" + topic.name + "', handler)."};
 }

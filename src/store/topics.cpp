@@ -65,8 +65,7 @@ void load_grants(Cache &c) {
   const pg::Rows rows = pg::run(kGrants, {});
   for (std::uint64_t i = 0; i < rows.size(); ++i) {
     const pg::Row row = rows[i];
-    c.grants.push_back(
-        {row.i32(1), static_cast<Oid>(row.i64(2)), {row.boolean(3), row.boolean(4), row.boolean(5)}});
+    c.grants.push_back({row.i32(1), static_cast<Oid>(row.i64(2)), {row.boolean(3), row.boolean(4), row.boolean(5)}});
   }
 }
 
@@ -78,8 +77,8 @@ void load_installation(Cache &c) {
   }
   const pg::Row row = rows[0];
   c.installation.era = row.i32(1);
-  c.installation.is_copy = static_cast<std::uint64_t>(row.i64(2)) != GetSystemIdentifier() ||
-                           static_cast<Oid>(row.i64(3)) != MyDatabaseId;
+  c.installation.is_copy =
+      static_cast<std::uint64_t>(row.i64(2)) != GetSystemIdentifier() || static_cast<Oid>(row.i64(3)) != MyDatabaseId;
   if (c.installation.is_copy) {
     c.installation.paused_reason = "this database is a copy of another one";
   } else if (!row.is_null(4)) {
@@ -142,9 +141,11 @@ const Topic *find_topic(std::string_view name) {
 const Topic &topic(std::string_view name) {
   const Topic *found = find_topic(name);
   if (found == nullptr) {
-    throw pg::Error{pg::kUnknownTopic, "topic " + pg::quoted(name) + " does not exist", {},
-                    "Create it with saga.create_topic('" + std::string(name.substr(0, 200)) +
-                        "'), or see the view saga.topics."};
+    throw pg::Error{
+        pg::kUnknownTopic,
+        "topic " + pg::quoted(name) + " does not exist",
+        {},
+        "Create it with saga.create_topic('" + std::string(name.substr(0, 200)) + "'), or see the view saga.topics."};
   }
   return *found;
 }
@@ -157,8 +158,8 @@ const Topic *topic_by_id(int id) {
 
 bool has_right(const Topic &topic, Right right, Oid role) {
   Cache &c = fresh_cache();
-  const std::uint64_t key = (static_cast<std::uint64_t>(topic.id) << 34) | (std::uint64_t{role} << 2) |
-                            static_cast<std::uint64_t>(right);
+  const std::uint64_t key =
+      (static_cast<std::uint64_t>(topic.id) << 34) | (std::uint64_t{role} << 2) | static_cast<std::uint64_t>(right);
   const auto known = c.decided.find(key);
   if (known != c.decided.end()) return known->second;
   const bool allowed = granted(c, topic, right, role);
@@ -169,7 +170,8 @@ bool has_right(const Topic &topic, Right right, Oid role) {
 void require_right(const Topic &topic, Right right) {
   if (has_right(topic, right, GetUserId())) return;
   throw pg::Error{ERRCODE_INSUFFICIENT_PRIVILEGE,
-                  std::string("permission denied to ") + right_name(right) + " on topic " + pg::quoted(topic.name), {},
+                  std::string("permission denied to ") + right_name(right) + " on topic " + pg::quoted(topic.name),
+                  {},
                   "A role with the right to operate it can run saga.grant_topic('" + topic.name + "', '" +
                       pg::role_name(GetUserId()).value_or("?") + "', ARRAY['" + right_name(right) + "'])."};
 }
@@ -177,7 +179,8 @@ void require_right(const Topic &topic, Right right) {
 std::vector<int> readable_topics(Oid role) {
   std::vector<int> ids;
   for (const auto &[name, t] : fresh_cache().topics) {
-    if (has_right(t, Right::Publish, role) || has_right(t, Right::Subscribe, role) || has_right(t, Right::Operate, role)) {
+    if (has_right(t, Right::Publish, role) || has_right(t, Right::Subscribe, role) ||
+        has_right(t, Right::Operate, role)) {
       ids.push_back(t.id);
     }
   }

@@ -15,7 +15,7 @@ struct Topic {
   bool reject_invalid = false;  // on_invalid => 'reject'
   bool envelope = false;
   Oid owner = InvalidOid;
-  int segment = 0;              // where new rows go
+  int segment = 0;  // where new rows go
   Oid event_leaf = InvalidOid;
 };
 

@@ -26,11 +26,11 @@ pg::Param slot_param(std::uint16_t slot) { return pg::param(std::int32_t{slot});
 
 void append_delivery(const Subscription &subscription, const Lane &lane, const Cursor &cursor,
                      const domain::DeliveryPack &pack, std::optional<Datum> results) {
-  pg::run(kDelivery,
-          {pg::param(subscription.segment), pg::param(subscription.id), pg::param(std::int32_t{lane.partition}),
-           pg::param(cursor.generation), pg::param(cursor.number), pg::param(cursor.era), pg::param(cursor.previous),
-           pg::param(cursor.window), pg::param(cursor.last_position),
-           pg::param(static_cast<std::int32_t>(pack.count())), pg::param_bytes(pack.bytes()), pg::param_jsonb(results)});
+  pg::run(kDelivery, {pg::param(subscription.segment), pg::param(subscription.id),
+                      pg::param(std::int32_t{lane.partition}), pg::param(cursor.generation), pg::param(cursor.number),
+                      pg::param(cursor.era), pg::param(cursor.previous), pg::param(cursor.window),
+                      pg::param(cursor.last_position), pg::param(static_cast<std::int32_t>(pack.count())),
+                      pg::param_bytes(pack.bytes()), pg::param_jsonb(results)});
 }
 
 void append_outcome(const Subscription &subscription, const OutcomeRow &row) {

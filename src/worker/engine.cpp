@@ -17,7 +17,7 @@ namespace saga::worker {
 
 namespace {
 
-constexpr std::int64_t kGrowthUs = 20'000;          // between two additions to the pool
+constexpr std::int64_t kGrowthUs = 20'000;             // between two additions to the pool
 constexpr std::int64_t kHardLimitGraceUs = 1'000'000;  // after the cancel, until the worker is terminated
 constexpr std::int64_t kFirstRestartUs = 1'000'000;
 constexpr std::int64_t kLastRestartUs = 60'000'000;

@@ -2,10 +2,10 @@
 
 #ifdef SAGA_FAULT_POINTS
 
-#include <csignal>
-#include <cstdio>
 #include <fcntl.h>
 #include <unistd.h>
+#include <csignal>
+#include <cstdio>
 
 namespace saga::worker {
 

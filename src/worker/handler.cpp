@@ -109,7 +109,9 @@ Handler Handler::resolve(const store::Subscription &subscription) {
     pg::Spi spi;
     const pg::Rows rows = pg::run(kResolve, {pg::param(std::string_view(subscription.handler))});
     if (rows.empty()) {
-      throw pg::Error{pg::kInvalidHandler, "handler " + subscription.handler + " does not exist", {},
+      throw pg::Error{pg::kInvalidHandler,
+                      "handler " + subscription.handler + " does not exist",
+                      {},
                       "Create it, or name another one with saga.alter_subscription()."};
     }
     function = static_cast<Oid>(rows[0].i64(1));
@@ -123,7 +125,8 @@ Handler Handler::resolve(const store::Subscription &subscription) {
   }
   if (pg::call([&] { return pg::compat::function_execute_right(function, GetUserId()); }) != ACLCHECK_OK) {
     throw pg::Error{ERRCODE_INSUFFICIENT_PRIVILEGE,
-                    "role " + pg::quoted(subscription.run_as) + " may not execute " + subscription.handler, {},
+                    "role " + pg::quoted(subscription.run_as) + " may not execute " + subscription.handler,
+                    {},
                     "GRANT EXECUTE ON FUNCTION " + subscription.handler + " TO " + subscription.run_as + "."};
   }
   return Handler{function, returns_result};
@@ -151,9 +154,11 @@ std::optional<Datum> Handler::invoke(const RunningEvent &event) {
   const auto limit = static_cast<std::size_t>(pg::settings::max_result_kb) * 1024;
   const std::size_t size = pg::call([&] { return toast_raw_datum_size(value); });
   if (size > limit) {
-    throw pg::Error{ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                    "result of the handler has " + std::to_string(size) + " bytes, the limit is " + std::to_string(limit),
-                    {}, "Store it in a table, or raise saga.max_result_size."};
+    throw pg::Error{
+        ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        "result of the handler has " + std::to_string(size) + " bytes, the limit is " + std::to_string(limit),
+        {},
+        "Store it in a table, or raise saga.max_result_size."};
   }
   return value;
 }
@@ -185,7 +190,7 @@ HandlerResult Handler::call(WorkerSlot &slot, const RunningEvent &event) {
 }
 
 bool session_is_dirty() {
-  return utility_left_traces || (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 ||
+  return utility_left_traces || (static_cast<unsigned>(MyXactFlags) & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 ||
          pg::compat::holds_advisory_lock();
 }
 

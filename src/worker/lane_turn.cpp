@@ -9,17 +9,15 @@
 #include "pg/settings.hpp"
 #include "worker/fault_points.hpp"
 
-
 namespace saga::worker {
 
 namespace {
 
-constexpr std::int64_t kTurnUs = 200'000;       // then other lanes have their turn
+constexpr std::int64_t kTurnUs = 200'000;  // then other lanes have their turn
 constexpr std::int64_t kMovedUs = 20'000;
-constexpr int kSubtransactionsMax = 50;         // past 64 in one transaction every session of the server pays
+constexpr int kSubtransactionsMax = 50;  // past 64 in one transaction every session of the server pays
 constexpr int kDueMax = 50;
 constexpr std::size_t kNoFailure = SIZE_MAX;
-constexpr std::size_t kUnknownCulprit = SIZE_MAX - 1;
 
 /// The batch cannot go on as it is: a conflict, a disk that is full, a cancel that names no event.
 class BatchAborted {
@@ -361,7 +359,8 @@ std::size_t LaneTurn::run_all_at_once(const std::vector<Item> &items, std::vecto
 
 /// A subtransaction per event. A failure that is known already is not run again: its effects were rolled back as
 /// those of any failed attempt are.
-void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_failure, std::vector<Disposition> &done) {
+void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_failure,
+                              std::vector<Disposition> &done) {
   std::optional<Disposition> known;
   if (known_failure != kNoFailure) known = std::move(done.front());
   done.clear();
@@ -369,8 +368,7 @@ void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_
   for (std::size_t i = 0; i < items.size() && !batch_is_full(i); ++i) {
     const Item &item = items[i];
     if (pg::subtransaction_count() >= kSubtransactionsMax) break;
-    if (item.parked_id != 0 && item.queued &&
-        std::find(stopped.begin(), stopped.end(), *item.key) != stopped.end()) {
+    if (item.parked_id != 0 && item.queued && std::find(stopped.begin(), stopped.end(), *item.key) != stopped.end()) {
       continue;
     }
     if (pass_over(item, done)) continue;
@@ -385,7 +383,8 @@ void LaneTurn::run_one_by_one(const std::vector<Item> &items, std::size_t known_
     }
     const Disposition &last = done.back();
     if (last.kind != Disposition::Kind::Failed || !holds_keys()) continue;
-    const bool again = last.decision.outcome == domain::Outcome::Retry || last.decision.outcome == domain::Outcome::Snoozed ||
+    const bool again = last.decision.outcome == domain::Outcome::Retry ||
+                       last.decision.outcome == domain::Outcome::Snoozed ||
                        (last.decision.outcome == domain::Outcome::Dead && subscription_.halt_on_exhausted);
     if (!again) continue;
     if (subscription_.ordering == store::Ordering::Topic) break;
@@ -420,7 +419,8 @@ bool LaneTurn::pass_over(const Item &item, std::vector<Disposition> &done) {
 }
 
 bool LaneTurn::batch_is_full(std::size_t done) const {
-  return done > 0 && (session_dirty_ || pg::monotonic_us() - batch_started_us_ >= std::int64_t{pg::settings::batch_time_ms} * 1000);
+  return done > 0 &&
+         (session_dirty_ || pg::monotonic_us() - batch_started_us_ >= std::int64_t{pg::settings::batch_time_ms} * 1000);
 }
 
 Disposition LaneTurn::attempt(const Item &item) {
@@ -440,7 +440,7 @@ Disposition LaneTurn::attempt(const Item &item) {
     crashed.error = {"58000", "the process was lost each time this event ran alone", {}, {}, {}};
     return judge(item, std::move(crashed));
   }
-  RunningEvent running{subscription_.id, claim_.partition,       item.ref.id, item.position, item.attempts + 1,
+  RunningEvent running{subscription_.id, claim_.partition,         item.ref.id, item.position, item.attempts + 1,
                        item.depth,       subscription_.timeout_us, item.event};
   HandlerResult result = handler_.call(slot_, running);
   session_dirty_ = session_dirty_ || session_is_dirty();
@@ -490,9 +490,8 @@ void LaneTurn::keep_locked(std::vector<Item> &items) const {
   pg::OwnerScope owner;
   pg::Spi spi;
   const std::vector<std::int64_t> locked = store::lock_rows(lane_, ids);
-  std::erase_if(items, [&](const Item &item) {
-    return std::find(locked.begin(), locked.end(), item.parked_id) == locked.end();
-  });
+  std::erase_if(
+      items, [&](const Item &item) { return std::find(locked.begin(), locked.end(), item.parked_id) == locked.end(); });
 }
 
 /// Past its limit a queue takes no more: the lane stops, loudly, until the key is free again.
@@ -506,7 +505,8 @@ void LaneTurn::refuse_endless_queues(const std::vector<Disposition> &done) const
     const int limit = pg::settings::max_parked_per_key;
     if (store::queue_length(lane_, key, limit) < limit) continue;
     throw pg::Error{ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                    "more than " + std::to_string(limit) + " events wait behind key " + pg::quoted(key), {},
+                    "more than " + std::to_string(limit) + " events wait behind key " + pg::quoted(key),
+                    {},
                     "See saga.held_keys for the command that frees it, or raise saga.max_parked_per_key."};
   }
 }
@@ -644,7 +644,8 @@ void LaneTurn::record_fresh(const std::vector<Disposition> &done) {
   bool any_result = false;
   for (const Disposition &d : done) {
     if (d.kind != Disposition::Kind::Delivered) continue;
-    pack.add({d.item->position, static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.run.processing_us, 0, UINT32_MAX))});
+    pack.add(
+        {d.item->position, static_cast<std::uint32_t>(std::clamp<std::int64_t>(d.run.processing_us, 0, UINT32_MAX))});
     if (!d.run.result) continue;
     pg::call([&] {
       if (!any_result) initStringInfo(&results);

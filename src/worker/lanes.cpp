@@ -7,7 +7,8 @@ namespace saga::worker {
 
 namespace {
 
-std::uint64_t publishes_of(const SharedState &s, const SubscriptionEntry &subscription, std::int16_t partition) noexcept {
+std::uint64_t publishes_of(const SharedState &s, const SubscriptionEntry &subscription,
+                           std::int16_t partition) noexcept {
   auto &state = const_cast<SharedState &>(s);
   return pg_atomic_read_u64(&state.published[counter_of(subscription.database, subscription.topic_id, partition)]) +
          pg_atomic_read_u64(&state.everything);
@@ -83,8 +84,9 @@ bool add_subscription(SharedState &s, Oid database, const store::Subscription &w
   if (index < 0) return false;
   SubscriptionEntry &entry = s.subscriptions[index];
   const int running = OidIsValid(entry.database) ? entry.running : 0;
-  entry = SubscriptionEntry{database, wanted.id, wanted.topic_id, wanted.run_as_oid, wanted.concurrency, running,
-                            wanted.timeout_us, runnable && !wanted.paused_reason.has_value()};
+  entry = SubscriptionEntry{
+      database,           wanted.id, wanted.topic_id,   wanted.run_as_oid,
+      wanted.concurrency, running,   wanted.timeout_us, runnable && !wanted.paused_reason.has_value()};
   if (wanted.ordering == store::Ordering::Topic) return add_lane(s, index, kTopicLane);
   for (int partition = 0; partition < wanted.partitions; ++partition) {
     if (!add_lane(s, index, static_cast<std::int16_t>(partition))) return false;
@@ -127,8 +129,14 @@ std::optional<Claim> claim_lane(int worker, Oid database, Oid role) noexcept {
   lane.forced = false;
   lane.last_served = ++s.service_clock;
   ++subscription.running;
-  return Claim{best,      subscription.subscription_id, lane.partition, publishes_of(s, subscription, lane.partition),
-               lane.mode, lane.mode_left,               lane.conflicts, lane.suspect_left,
+  return Claim{best,
+               subscription.subscription_id,
+               lane.partition,
+               publishes_of(s, subscription, lane.partition),
+               lane.mode,
+               lane.mode_left,
+               lane.conflicts,
+               lane.suspect_left,
                lane.hard_stopped ? std::optional(lane.stopped_event) : std::nullopt};
 }
 
@@ -185,7 +193,8 @@ bool lane_is_ready(Oid database, Oid role) noexcept {
     const LaneEntry &lane = s.lanes[i];
     if (lane.subscription < 0) continue;
     const SubscriptionEntry &subscription = s.subscriptions[lane.subscription];
-    if (subscription.database == database && subscription.role == role && claimable(s, lane, now_us, wall_now)) return true;
+    if (subscription.database == database && subscription.role == role && claimable(s, lane, now_us, wall_now))
+      return true;
   }
   return false;
 }

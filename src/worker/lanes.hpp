@@ -21,8 +21,8 @@ struct Claim {
 
 /// What a lane turn came to.
 struct TurnEnd {
-  bool more = false;             // there is work left: the turn ended because its time was up
-  bool read_all = false;         // everything published before the claim was read
+  bool more = false;               // there is work left: the turn ended because its time was up
+  bool read_all = false;           // everything published before the claim was read
   std::int64_t not_before_us = 0;  // monotonic; 0: at once
   TimestampTz next_due = 0;
   LaneMode mode = LaneMode::Batch;
@@ -54,8 +54,8 @@ void wake_idle_worker(Oid database, Oid role) noexcept;
 /// Work that waits per role, for the engine's decision how many workers to start.
 struct Demand {
   Oid role;
-  int lanes;     // runnable, unclaimed, with work
-  int workers;   // processes of the role
+  int lanes;    // runnable, unclaimed, with work
+  int workers;  // processes of the role
   int idle;
 };
 /// Fills at most max entries and returns how many.

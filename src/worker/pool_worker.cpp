@@ -145,10 +145,10 @@ void PoolWorker::serve(const Claim &claim) {
     end.not_before_us = pg::monotonic_us() + kTroubleUs;
     end.mode = claim.mode;
     end.mode_left = claim.mode_left;
-    ereport(WARNING, (errcode(error.code()), errmsg("pg_saga: %s", error.message().c_str()),
-                      errdetail("Lane %d of subscription %d pauses for a second.", claim.partition, claim.subscription_id)));
-    if (found != nullptr &&
-        (error.code() == pg::kInvalidHandler || error.code() == ERRCODE_INSUFFICIENT_PRIVILEGE)) {
+    ereport(WARNING,
+            (errcode(error.code()), errmsg("pg_saga: %s", error.message().c_str()),
+             errdetail("Lane %d of subscription %d pauses for a second.", claim.partition, claim.subscription_id)));
+    if (found != nullptr && (error.code() == pg::kInvalidHandler || error.code() == ERRCODE_INSUFFICIENT_PRIVILEGE)) {
       block(*found, error);
     }
   }
@@ -201,7 +201,9 @@ void run_worker() {
     pg::Transaction transaction;
     const std::string name = "pg_saga worker " + pg::role_name(info.role).value_or("?");
     if (superuser_arg(info.role) && !pg::settings::superuser_handlers) {
-      throw pg::Error{ERRCODE_INSUFFICIENT_PRIVILEGE, "superusers may not own running handlers", {},
+      throw pg::Error{ERRCODE_INSUFFICIENT_PRIVILEGE,
+                      "superusers may not own running handlers",
+                      {},
                       "Set saga.superuser_handlers = on, or subscribe with run_as => a plain role."};
     }
     pgstat_report_appname(name.c_str());

@@ -26,13 +26,13 @@ struct DatabaseEntry {
   DatabaseState state;
   int engine_process;  // process number, -1 while there is no engine
   pid_t engine_pid;
-  std::int64_t not_before_us;           // restart throttle, monotonic
-  pg_atomic_uint32 config_version;      // bumped by every commit that changed topics or subscriptions
-  pg_atomic_uint64 published;           // bumped by every commit that published
-  pg_atomic_uint32 engine_asleep;       // 1: the next publishing commit sets the engine's latch
-  pg_atomic_uint32 workers_wanted;      // 1: a commit found no idle worker
-  pg_atomic_uint32 waiters;             // sessions in wait_for_*
-  ConditionVariable progressed;         // broadcast after batches while there are waiters
+  std::int64_t not_before_us;       // restart throttle, monotonic
+  pg_atomic_uint32 config_version;  // bumped by every commit that changed topics or subscriptions
+  pg_atomic_uint64 published;       // bumped by every commit that published
+  pg_atomic_uint32 engine_asleep;   // 1: the next publishing commit sets the engine's latch
+  pg_atomic_uint32 workers_wanted;  // 1: a commit found no idle worker
+  pg_atomic_uint32 waiters;         // sessions in wait_for_*
+  ConditionVariable progressed;     // broadcast after batches while there are waiters
 };
 
 /// Next states: Free -> Starting (engine); Starting -> Idle (worker) or Free; Idle <-> Busy; any -> Free (exit).
@@ -59,11 +59,11 @@ struct WorkerSlot {
   std::int64_t event_position;
   int attempt;
   TimestampTz started_at;
-  pg_atomic_uint64 event_number;     // grows with each handler run; 0 = no handler is running
-  pg_atomic_uint64 deadline_us;      // monotonic; of the running handler
-  pg_atomic_uint64 stop_event;       // event_number that shall be stopped
-  pg_atomic_uint32 stop_reason;      // StopReason
-  pg_atomic_uint32 hard_stopped;     // 1: terminated by the supervisor
+  pg_atomic_uint64 event_number;  // grows with each handler run; 0 = no handler is running
+  pg_atomic_uint64 deadline_us;   // monotonic; of the running handler
+  pg_atomic_uint64 stop_event;    // event_number that shall be stopped
+  pg_atomic_uint32 stop_reason;   // StopReason
+  pg_atomic_uint32 hard_stopped;  // 1: terminated by the supervisor
 };
 
 struct SubscriptionEntry {
@@ -85,27 +85,27 @@ struct LaneEntry {
   int subscription;  // index into subscriptions, -1: free
   std::int16_t partition;
   LaneMode mode;
-  bool forced;           // there is work whatever the counters say
-  bool hard_stopped;     // its worker was terminated because stopped_event had passed its hard time limit
+  bool forced;        // there is work whatever the counters say
+  bool hard_stopped;  // its worker was terminated because stopped_event had passed its hard time limit
   domain::Uuid stopped_event;
-  int suspect_left;      // a worker was lost here: that many events run alone, each marked before it runs
+  int suspect_left;         // a worker was lost here: that many events run alone, each marked before it runs
   std::uint16_t conflicts;  // in a row, of the event alone in its transaction
   int mode_left;
-  int claimed_by;            // worker index, -1: free
-  std::uint64_t seen;        // publish count at the last read
+  int claimed_by;              // worker index, -1: free
+  std::uint64_t seen;          // publish count at the last read
   std::int64_t not_before_us;  // monotonic
-  TimestampTz next_due;      // wall clock: the earliest parked event; DT_NOEND: none
+  TimestampTz next_due;        // wall clock: the earliest parked event; DT_NOEND: none
   std::uint64_t last_served;
 };
 
 struct SharedState {
   LWLock *lock;
   int launcher_process;
-  bool crashed_before;     // this memory was made after a crash of some process
+  bool crashed_before;          // this memory was made after a crash of some process
   std::uint64_t service_clock;  // orders lane turns: the lane served longest ago is next
   std::uint64_t generation_clock;
   int subscriptions_used;
-  int lanes_used;      // high-water mark
+  int lanes_used;  // high-water mark
   int lanes_capacity;
   pg_atomic_uint64 everything;  // bumped by COMMIT PREPARED and by the sweep: every lane has work
   pg_atomic_uint64 published[kCounters];
