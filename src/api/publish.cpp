@@ -143,9 +143,8 @@ std::int16_t inherit(Draft &draft) {
   }
   if (!draft.correlation_id) draft.correlation_id = store::event_text(current->event, 6);
   if (!draft.causation_id) {
-    bool null = false;
-    const Datum id = pg::call([&] { return GetAttributeByNum(DatumGetHeapTupleHeader(current->event), 1, &null); });
-    draft.causation_id = domain::format_uuid(pg::to_uuid(id));
+    draft.causation_id =
+        current->external_id ? std::string(*current->external_id) : store::event_id_text(current->event);
   }
   return static_cast<std::int16_t>(depth);
 }

@@ -21,4 +21,10 @@ std::optional<std::string> event_text(Datum event, int attribute) {
   return pg::to_string(value);
 }
 
+std::string event_id_text(Datum event) {
+  bool null = false;
+  const Datum id = pg::call([&] { return GetAttributeByNum(DatumGetHeapTupleHeader(event), 1, &null); });
+  return domain::format_uuid(pg::to_uuid(id));
+}
+
 }  // namespace saga::store

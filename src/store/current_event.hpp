@@ -9,6 +9,7 @@ namespace saga::store {
 struct CurrentEvent {
   Datum event = 0;  // saga.event
   std::int16_t depth = 0;
+  std::optional<std::string_view> external_id;  // what the publisher called it, if that is no uuid
 };
 
 /// nullptr outside a handler.
@@ -25,5 +26,8 @@ class CurrentEventScope {
 
 /// Attribute of a saga.event by its number, as text; nullopt when NULL.
 [[nodiscard]] std::optional<std::string> event_text(Datum event, int attribute);
+
+/// Its event_id as text.
+[[nodiscard]] std::string event_id_text(Datum event);
 
 }  // namespace saga::store

@@ -18,7 +18,7 @@ constexpr std::size_t kRunsMax = 1000;  // transactions of a window that are mer
   "  ROW(e.event_id, $4, e.event_key, e.event_type, e.payload,"                                           \
   "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                    \
   "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"     \
-  "      e.\"position\", $5, 1, NULL::text, NULL::int)::saga.event"
+  "      e.\"position\", $5, 1, NULL::text, NULL::int)::saga.event, e.external_id"
 #define SAGA_LANE_FILTER                                             \
   "e.topic_id = $1 AND e.partition_number = $2::int2 AND e.era = $3" \
   " AND ($6::text[] IS NULL OR e.event_type = ANY ($6::text[]))"
@@ -252,6 +252,7 @@ class Window {
     event.key = row.optional_text(5);
     if (!row.is_null(6)) event.deliver_at = row.time(6);
     event.depth = row.i16(8);
+    event.external_id = row.optional_text(10);
     const Datum composite = row.datum(9);
     {
       pg::MemoryScope scope{memory_};

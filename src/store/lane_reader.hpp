@@ -18,6 +18,7 @@ struct LaneEvent {
   std::optional<TimestampTz> deliver_at;
   TimestampTz published_at = 0;
   std::int16_t depth = 0;
+  std::optional<std::string> external_id;
   Datum event = 0;  // saga.event, in the chunk's memory
 };
 

@@ -25,7 +25,7 @@ constinit pg::Statement kPark{
   "  ROW(e.event_id, $3, e.event_key, e.event_type, coalesce(p.payload, e.payload),"                        \
   "      coalesce(e.correlation_id, e.external_id, e.event_id::text), e.causation_id,"                      \
   "      coalesce(e.metadata, '{}'::jsonb), e.service_name, e.published_at, e.partition_number::int,"       \
-  "      e.\"position\", $4, p.attempts + 1, NULL::text, NULL::int)::saga.event END"
+  "      e.\"position\", $4, p.attempts + 1, NULL::text, NULL::int)::saga.event END, e.external_id, coalesce(e.depth, 0::int2)"
 
 constinit pg::Statement kDue{
     SAGA_PARKED_OUTPUT
@@ -115,6 +115,8 @@ std::vector<ParkedEvent> read(const pg::Rows &rows, MemoryContext memory) {
     event.crashes = row.i32(8);
     if (!row.is_null(9)) event.first_failed_at = row.time(9);
     if (!row.is_null(10)) event.published_at = row.time(10);
+    event.external_id = row.optional_text(12);
+    event.depth = row.i16(13);
     if (const auto composite = row.optional_datum(11)) {
       pg::MemoryScope scope{memory};
       event.event = pg::call([&] { return datumCopy(*composite, false, -1); });

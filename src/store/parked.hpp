@@ -15,6 +15,8 @@ struct ParkedEvent {
   std::int64_t parked_id = 0;
   EventRef ref;
   std::optional<std::string> key;
+  std::optional<std::string> external_id;
+  std::int16_t depth = 0;
   bool holds_key = false;
   bool joins_key = false;  // its turn in the key's queue has still to be taken (a delay or a replay that is due)
   int attempts = 0;

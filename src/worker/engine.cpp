@@ -67,6 +67,7 @@ class Engine {
   bool start_worker(Oid role);
   void sweep();
   void make_room(Oid role);
+  void shrink_pool(int surplus);
   int live_workers() const;
   bool throttled(Oid role) const;
   std::int64_t wait_us();
@@ -206,6 +207,7 @@ void Engine::grow_pool() {
   const int count = demand_of(MyDatabaseId, demands.data(), kRolesMax, &due);
   demand_left_ = false;
   int workers = live_workers();
+  if (workers > pg::settings::max_workers) shrink_pool(workers - pg::settings::max_workers);
   for (int i = 0; i < count; ++i) {
     const Demand &d = demands[static_cast<std::size_t>(i)];
     if (d.lanes == 0) continue;
@@ -219,6 +221,21 @@ void Engine::grow_pool() {
     if (start_worker(d.role)) ++workers;
   }
   next_growth_us_ = now + kGrowthUs;
+}
+
+/// saga.max_workers was lowered: so many end after their lane turn, idle ones first.
+void Engine::shrink_pool(int surplus) {
+  SharedState &s = shared_state();
+  pg::LockGuard guard{s.lock, LW_EXCLUSIVE};
+  for (const WorkerState state : {WorkerState::Idle, WorkerState::Busy}) {
+    for (WorkerSlot &w : s.workers) {
+      if (surplus <= 0) return;
+      if (w.state != state || w.database != MyDatabaseId) continue;
+      --surplus;
+      w.retire = true;
+      set_latch_of(w.process);
+    }
+  }
 }
 
 /// The pool is full and a role has nobody: the role with most workers gives one up after its lane turn.

@@ -166,7 +166,7 @@ std::optional<Datum> Handler::invoke(const RunningEvent &event) {
 HandlerResult Handler::call(WorkerSlot &slot, const RunningEvent &event) {
   HandlerResult outcome;
   RunScope run{slot, event};
-  const store::CurrentEvent current{event.event, event.depth};
+  const store::CurrentEvent current{event.event, event.depth, event.external_id};
   store::CurrentEventScope current_scope{current};
   snooze_us = 0;
   outcome.started_at = run.started_at();

@@ -18,6 +18,7 @@ struct RunningEvent {
   std::int16_t depth;
   std::int64_t timeout_us;
   Datum event;  // saga.event
+  std::optional<std::string_view> external_id;
 };
 
 struct HandlerResult {

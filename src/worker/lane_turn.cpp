@@ -175,6 +175,7 @@ std::vector<Item> LaneTurn::fresh_items() const {
     item.event = e.event;
     item.position = e.position;
     item.depth = e.depth;
+    item.external_id = e.external_id;
     item.published_at = e.published_at;
     items.push_back(std::move(item));
   }
@@ -234,6 +235,8 @@ LaneTurn::Step LaneTurn::run_due() {
         item.key = p.key;
         item.event = p.event.value_or(Datum{0});
         item.published_at = p.published_at;
+        item.depth = p.depth;
+        item.external_id = p.external_id;
         item.parked_id = p.parked_id;
         item.queued = queued;
         item.attempts = p.attempts;
@@ -441,7 +444,8 @@ Disposition LaneTurn::attempt(const Item &item) {
     return judge(item, std::move(crashed));
   }
   RunningEvent running{subscription_.id, claim_.partition,         item.ref.id, item.position, item.attempts + 1,
-                       item.depth,       subscription_.timeout_us, item.event};
+                       item.depth,       subscription_.timeout_us, item.event,  std::nullopt};
+  if (item.external_id) running.external_id = *item.external_id;
   HandlerResult result = handler_.call(slot_, running);
   session_dirty_ = session_dirty_ || session_is_dirty();
   return judge(item, std::move(result));

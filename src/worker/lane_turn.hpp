@@ -17,6 +17,7 @@ struct Item {
   Datum event = 0;
   domain::Position position = 0;
   std::int16_t depth = 0;
+  std::optional<std::string> external_id;
   TimestampTz published_at = 0;
   std::int64_t parked_id = 0;  // 0: fresh
   bool queued = false;         // parked in the queue of its key
