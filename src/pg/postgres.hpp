@@ -2,6 +2,8 @@
 // included after them.
 #pragma once
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>

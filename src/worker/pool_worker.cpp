@@ -7,8 +7,6 @@
 #include "worker/processes.hpp"
 #include "worker/wakeup.hpp"
 
-#include <malloc.h>
-
 #include <unordered_map>
 
 namespace saga::worker {
