@@ -178,7 +178,7 @@ SQL
 	$ledger->wait_until_idle;
 	is($ledger->sql(q{SELECT string_agg(seq::text, ' ' ORDER BY n) FROM effects WHERE topic = 'second'}), '1 2', 'delivered in order');
 	is($ledger->sql(q{SELECT correlation_id, causation_id FROM saga.event_production_log WHERE topic = 'second' AND payload ->> 'seq' = '1'}),
-		"process-7|first-k-1", 'correlation inherited, causation is the event');
+		"process-7|$given", 'correlation inherited, causation is the event');
 	is($ledger->sql(q{SELECT count(DISTINCT correlation_id) FROM saga.event_production_log WHERE payload ->> 'seq' = '2' AND topic IN ('first', 'second')}), '1', 'the same process without a given id');
 	is($ledger->sql(q{SELECT string_agg(concat_ws(' ', topic, status), ', ' ORDER BY position) FROM saga.trace('process-7')}), 'first PROCESSED, second PROCESSED', 'trace');
 	$ledger->forget('second');
