@@ -374,8 +374,9 @@ def closed_loop(seconds, publish_some, done):
 
 
 def dead_tuples(bench, schema):
-    time.sleep(1.5)  # until the sessions have reported
-    return int(bench.one(f"SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables WHERE schemaname = '{schema}'"))
+    """Counted in the tables themselves: statistics come late, or not at all from a background process."""
+    return int(bench.one("SELECT coalesce(sum((pgstattuple(c.oid)).dead_tuple_count), 0) FROM pg_class c JOIN pg_namespace n"
+                         f" ON n.oid = c.relnamespace WHERE n.nspname = '{schema}' AND c.relkind = 'r'"))
 
 
 def summarise(rates, tail, dead):

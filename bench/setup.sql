@@ -1,6 +1,7 @@
 -- Objects of the benchmark: handlers that do as little as possible, the same rows without us, and PgQ's own loop.
 CREATE EXTENSION pg_saga;
 CREATE EXTENSION pgq;
+CREATE EXTENSION pgstattuple;
 CREATE SCHEMA bench;
 
 -- ------------------------------------------------------------------------------------------ pg_saga

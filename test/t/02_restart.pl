@@ -96,7 +96,7 @@ SQL
 	is($ledger->sql(q{SELECT string_agg(seq::text, ' ' ORDER BY n) FROM effects WHERE topic = 'held' AND event_key = 'a'}), '1 3 5', 'in order');
 	$ledger->check('all of it', groups => { %groups, held => ['held'] });
 	$three->quit;
-	for my $lost ($one, $two) { eval { $lost->{run}->finish }; }
+	for my $lost ($one, $two) { eval { $lost->{run}->kill_kill(grace => 1) }; }
 };
 
 # A fast stop while a handler is running: it is interrupted, its effects are rolled back, no attempt is counted.
