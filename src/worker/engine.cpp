@@ -99,6 +99,7 @@ void Engine::run() {
     const std::int64_t wait = wait_us();
     if (wait <= 0) continue;
     pg::call([&] {
+      pgstat_report_stat(false);
       (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, static_cast<long>((wait + 999) / 1000),
                       PG_WAIT_EXTENSION);
       ResetLatch(MyLatch);
