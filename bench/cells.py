@@ -374,15 +374,17 @@ def closed_loop(seconds, publish_some, done):
 
 
 def dead_tuples(bench, schema):
-    """Counted in the tables themselves: statistics come late, or not at all from a background process."""
-    return int(bench.one("SELECT coalesce(sum((pgstattuple(c.oid)).dead_tuple_count), 0) FROM pg_class c JOIN pg_namespace n"
-                         f" ON n.oid = c.relnamespace WHERE n.nspname = '{schema}' AND c.relkind = 'r'"))
+    """By table, counted in the tables themselves: statistics come late, or not at all from a background process."""
+    rows = bench.query("SELECT * FROM (SELECT c.relname, (pgstattuple(c.oid)).dead_tuple_count AS dead FROM pg_class c"
+                       f" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = '{schema}' AND c.relkind = 'r') t"
+                       " WHERE dead > 0 ORDER BY dead DESC")
+    return {name: int(dead) for name, dead in rows}
 
 
 def summarise(rates, tail, dead):
     first, last = statistics.mean(rates[1:tail + 1]), statistics.mean(rates[-tail:])
     return {"last_over_first": round(last / first, 3), "first_per_second": round(first), "last_per_second": round(last),
-            "dead_tuples": dead, "rates": rates}
+            "dead_tuples": sum(dead.values()), "dead_by_table": dead, "rates": rates}
 
 
 def horizon_pg_saga(bench, kind, seconds, tail):

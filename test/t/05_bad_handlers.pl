@@ -171,14 +171,14 @@ SELECT saga.subscribe('first', 'forward', consumer_group => 'forwarder');
 SELECT saga.subscribe('second', 'record_effect', consumer_group => 'receiver');
 SQL
 	$groups{first} = ['forwarder'];
-	my $given = $ledger->publish($session, topic => 'first', key => 'k', seq => 1, more => q{correlation_id => 'process-7'});
+	$ledger->publish($session, topic => 'first', key => 'k', seq => 1, more => q{correlation_id => 'process-7'});
 	$ledger->commit($session);
 	my $bare = $ledger->publish($session, topic => 'first', key => 'k', seq => 2);
 	$ledger->commit($session);
 	$ledger->wait_until_idle;
 	is($ledger->sql(q{SELECT string_agg(seq::text, ' ' ORDER BY n) FROM effects WHERE topic = 'second'}), '1 2', 'delivered in order');
 	is($ledger->sql(q{SELECT correlation_id, causation_id FROM saga.event_production_log WHERE topic = 'second' AND payload ->> 'seq' = '1'}),
-		"process-7|$given", 'correlation inherited, causation is the event');
+		'process-7|first-k-1', 'correlation inherited, causation is the event in the words of its publisher');
 	is($ledger->sql(q{SELECT count(DISTINCT correlation_id) FROM saga.event_production_log WHERE payload ->> 'seq' = '2' AND topic IN ('first', 'second')}), '1', 'the same process without a given id');
 	is($ledger->sql(q{SELECT string_agg(concat_ws(' ', topic, status), ', ' ORDER BY position) FROM saga.trace('process-7')}), 'first PROCESSED, second PROCESSED', 'trace');
 	$ledger->forget('second');
